@@ -1,0 +1,52 @@
+"""What all commands share: arguments that fail in one line, and exit codes."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from nas.errors import RequestError
+
+DONE, OUR_FAILURE, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise RequestError instead of printing the usage and leaving."""
+        raise RequestError(f"{message}; see {self.prog} --help")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for `add_argument(type=positive)`."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return number
+
+
+def run_command(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command and turn its errors into exit codes.
+
+    Returns:
+        0 done; 2 the request was wrong; 130 interrupted; 1 a failure of ours, with its traceback.
+    """
+    try:
+        return command(argv)
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_REQUEST
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return DONE
+    except Exception:
+        traceback.print_exc()
+        print("This is a failure of nas, not of your request; please report it.", file=sys.stderr)
+        return OUR_FAILURE

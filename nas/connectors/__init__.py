@@ -1,0 +1,1 @@
+"""Connectors: components, one file each."""

@@ -1,0 +1,159 @@
+"""Cases: one component, built in one way, with inputs that suit it."""
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """A component with the settings of one build, and inputs that suit it."""
+
+    kind: str
+    name: str
+    given: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    def build(self, seed: int = 0) -> Any:
+        torch.manual_seed(seed)
+        return create(self.kind, self.name, **self.given, **self.settings)
+
+    def __str__(self) -> str:
+        parts = [f"{key} {value}" for key, value in {**self.given, **self.settings}.items()]
+        return ", ".join(parts) or "defaults"
+
+
+class _EncoderCase(_Case):
+    def inputs(self, batch: int) -> list[Tensor]:
+        spec: ModalitySpec = self.given["spec"]
+        generator = _generator()
+        if spec.kind != "text":
+            return [torch.randn(batch, *spec.shape, generator=generator)]
+        ids = torch.randint(1, spec.vocabulary or 2, (batch, *spec.shape), generator=generator)
+        return [ids * _real_tokens(ids)]
+
+    def run(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+        return [module(inputs[0])]
+
+    def misfits(self, module: nn.Module, outputs: list[Tensor], batch: int) -> Iterator[str]:
+        shape, dim = tuple(outputs[0].shape), self.given["dim"]
+        if len(shape) != 3 or shape[0] != batch or shape[1] < 1 or shape[2] != dim:
+            yield f"(B, T, dim) = ({batch}, at least 1, {dim}) expected, {shape} given"
+
+
+class _FusionCase(_Case):
+    @property
+    def dims(self) -> Sequence[int]:
+        dims: Sequence[int] = self.given["dims"]
+        return dims
+
+    def inputs(self, batch: int) -> list[Tensor]:
+        tokens = getattr(get(self.kind, self.name), "consumes", "vectors") == "tokens"
+        generator = _generator()
+        return [
+            torch.randn(batch, *[3 + index] * tokens, width, generator=generator)
+            for index, width in enumerate(self.dims)
+        ]
+
+    def run(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+        return [module(list(inputs))]
+
+    def misfits(self, module: nn.Module, outputs: list[Tensor], batch: int) -> Iterator[str]:
+        out_dim = getattr(module, "out_dim", None)
+        if not isinstance(out_dim, int):
+            yield f"out_dim must be a whole number, not {out_dim!r}"
+        elif outputs[0].shape != (batch, out_dim):
+            yield f"(B, out_dim) = ({batch}, {out_dim}) expected, {tuple(outputs[0].shape)} given"
+
+
+class _ConnectorCase(_FusionCase):
+    def run(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+        return list(module(list(inputs)))
+
+    def misfits(self, module: nn.Module, outputs: list[Tensor], batch: int) -> Iterator[str]:
+        dims = getattr(module, "dims", None)
+        if dims is None:
+            yield "it has no dims, the widths that it gives"
+            return
+        expected, shapes = [(batch, width) for width in dims], [tuple(output.shape) for output in outputs]
+        if shapes != expected:
+            yield f"{expected} expected, {shapes} given"
+
+
+class _HeadCase(_Case):
+    def inputs(self, batch: int) -> list[Tensor]:
+        return [torch.randn(batch, self.given["in_dim"], generator=_generator())]
+
+    def run(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+        return [module(inputs[0])]
+
+    def misfits(self, module: nn.Module, outputs: list[Tensor], batch: int) -> Iterator[str]:
+        expected, shape = (batch, self.given["out_dim"]), tuple(outputs[0].shape)
+        if shape != expected:
+            yield f"(B, out_dim) = {expected} expected, {shape} given"
+
+
+_TorchCase: TypeAlias = _EncoderCase | _FusionCase | _HeadCase
+_CASES: dict[str, type[_Case]] = {
+    "encoder": _EncoderCase,
+    "fusion": _FusionCase,
+    "connector": _ConnectorCase,
+    "head": _HeadCase,
+}
+
+
+def _cases(kind: str, name: str, component: type, settings: dict[str, Any]) -> Iterator[_Case]:
+    own = {key: value for key, value in settings.items() if key in KINDS[kind].given}
+    pinned = {key: value for key, value in settings.items() if key not in own}
+    for given in _given(kind, component, own):
+        for variant in _variants(kind, component, pinned):
+            yield _CASES.get(kind, _Case)(kind, name, given, variant)
+
+
+def _given(kind: str, component: type, own: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the engine would supply to the constructor."""
+    if kind == "encoder":
+        specs = [SPECS[known] for known in getattr(component, "kinds", ()) if known in SPECS]
+        return [{"spec": spec, "dim": DIM} | own for spec in ([own["spec"]] if "spec" in own else specs)]
+    if kind == "fusion" and not own:
+        return [{"dims": [DIM] * count} for count in _modality_counts(component)]
+    supplied: dict[str, dict[str, Any]] = {
+        "connector": {"dims": list(SEGMENTS)},
+        "head": {"in_dim": DIM, "out_dim": 10},
+    }
+    return [supplied.get(kind, {}) | own]
+
+
+def _modality_counts(component: type) -> list[int]:
+    low, high = getattr(component, "modalities", (1, None))
+    return [count for count in sorted({low, 1, 2, 3}) if low <= count <= (high or count)]
+
+
+def _variants(kind: str, component: type, pinned: dict[str, Any]) -> list[dict[str, Any]]:
+    """Settings of the builds: the defaults, samples of the domains, every component that fits."""
+    domains: dict[str, Any] = getattr(component, "domains", {})
+    free = {name: domain for name, domain in domains.items() if name not in pinned}
+    rng = np.random.default_rng(0)
+    fitting = {name: _fitting(domain) for name, domain in free.items() if isinstance(domain, Component)}
+    plain = {name: domain for name, domain in free.items() if name not in fitting}
+    parameters = hyper_parameters(kind, component)
+    required = [name for name in plain if name in parameters and _is_required(parameters[name])]
+    variants = [{name: plain[name].sample(rng) for name in required}]
+    if plain:
+        variants += [{name: domain.sample(rng) for name, domain in plain.items()} for _ in range(SAMPLES)]
+    variants += [variants[0] | {slot: name} for slot, names in fitting.items() for name in names]
+    return [pinned | variant for variant in variants]
+
+
+def _fitting(domain: Component) -> list[str]:
+    return [name for name in available(domain.kind) if domain.fits(get(domain.kind, name))]
+
+
+def _is_required(parameter: Any) -> bool:
+    return parameter.default is parameter.empty
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+def _real_tokens(ids: Tensor) -> Tensor:
+    """A mask with texts of different lengths, one token at least."""
+    batch, length = ids.shape
+    lengths = 1 + torch.arange(batch) * 5 % length
+    return torch.arange(length) < lengths[:, None]

@@ -1,0 +1,83 @@
+"""Points of the contract of fusions: absent modalities, gates, modality dropout."""
+
+def _present(case: _FusionCase, batch: int) -> Tensor:
+    """Some modalities absent in most samples, all in the first, none in the second."""
+    present = torch.rand(batch, len(case.dims), generator=_generator()) < 0.5
+    present[0], present[1] = False, True
+    return present
+
+
+def _with_absent(features: Sequence[Tensor], present: Tensor, value: float) -> list[Tensor]:
+    return [
+        torch.where(present[:, index].view(-1, *[1] * (feature.ndim - 1)), feature, value)
+        for index, feature in enumerate(features)
+    ]
+
+
+def _absent_do_not_matter(case: _FusionCase) -> Iterator[str]:
+    module, features, present = case.build().eval(), case.inputs(8), _present(case, 8)
+    plain = module(features, present)
+    if not _same([plain], [module(_with_absent(features, present, 7.0), present)]):
+        yield "other features of an absent modality change the output"
+    if not _same([plain], [module(_with_absent(features, present, float("nan")), present)]):
+        yield "NaN in an absent modality changes the output; use masked_fill or where, not a product"
+
+
+def _absent_leave_gradients(case: _FusionCase) -> Iterator[str]:
+    module, present = case.build().train(), _present(case, 8)
+    output = module(_with_absent(case.inputs(8), present, float("nan")), present)
+    if output.requires_grad:
+        output.sum().backward()
+    for name, parameter in module.named_parameters():
+        if parameter.grad is not None and not _finite([parameter.grad]):
+            yield f"{name} gets one that is not finite when an absent modality is NaN"
+
+
+def _nothing_present_is_finite(case: _FusionCase) -> Iterator[str]:
+    features = case.inputs(4)
+    for batch in (4, 0):
+        absent = torch.zeros(batch, len(features), dtype=torch.bool)
+        if not _finite([case.build().eval()([feature[:batch] for feature in features], absent)]):
+            yield "the output is not finite"
+
+
+def _all_present_is_none(case: _FusionCase) -> Iterator[str]:
+    module, features = case.build().eval(), case.inputs(4)
+    if not _same([module(features)], [module(features, torch.ones(4, len(features), dtype=torch.bool))]):
+        yield "the outputs differ"
+
+
+def _gates_have_their_form(case: _FusionCase) -> Iterator[str]:
+    module, features = case.build().eval(), case.inputs(4)
+    returned = module(features, None, return_gates=True)
+    if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Mapping):
+        yield f"(fused, {{'type', 'weights'}}) expected, {type(returned).__name__} given"
+        return
+    fused, gates = returned
+    if set(gates) != {"type", "weights"}:
+        yield f"the keys 'type' and 'weights' expected, {sorted(gates)} given"
+        return
+    if gates["type"] not in (case.name, "identity"):
+        yield f"the type is {gates['type']!r}; {case.name!r} or 'identity' expected"
+    if gates["weights"] is not None and not isinstance(gates["weights"], Tensor):
+        yield f"the weights are a {type(gates['weights']).__name__}, neither a tensor nor None"
+    if not _same([fused], [module(features)]):
+        yield "the output differs from the one without return_gates"
+
+
+def _no_modality_vanishes(case: _FusionCase) -> Iterator[str]:
+    """Modality dropout is drawn per sample: a gradient reaches each modality of a large batch."""
+    module = case.build().train()
+    reached = torch.tensor([_reached(module, case.inputs(32)) for _ in range(12)])
+    for index in range(reached.shape[1]):
+        if reached[:, index].any() and not reached[:, index].all():
+            yield f"in training, modality {index} is at times dropped for a whole batch; draw per sample"
+
+
+def _reached(module: nn.Module, features: list[Tensor]) -> list[bool]:
+    features = [feature.requires_grad_() for feature in features]
+    output = _random_projection([module(features)])
+    if not output.requires_grad:
+        return [False] * len(features)
+    gradients = torch.autograd.grad(output, features, allow_unused=True)
+    return [gradient is not None and bool(gradient.any()) for gradient in gradients]

@@ -1,0 +1,57 @@
+"""Points of the contract of topologies and of the parts of a search."""
+
+def _constructs(case: _Case) -> Iterator[str]:
+    case.build()
+    yield from ()
+
+
+def _edges_fit(case: _Case) -> Iterator[str]:
+    units = sum(SEGMENTS)
+    for segments in (None, SEGMENTS):
+        yield from _edge_faults(case.build().edges(units, units, segments=segments, seed=0), units, units)
+    try:
+        rectangular = case.build().edges(units // 2, units, seed=0)
+    except ValueError:
+        return  # a topology of a square graph may refuse
+    yield from _edge_faults(rectangular, units // 2, units)
+
+
+def _edge_faults(edges: Any, out_features: int, in_features: int) -> Iterator[str]:
+    if not isinstance(edges, Edges):
+        yield f"`edges` returns a {type(edges).__name__}, not nas.Edges"
+        return
+    if (edges.out_features, edges.in_features) != (out_features, in_features):
+        yield f"edges {edges.out_features}×{edges.in_features} given, {out_features}×{in_features} asked for"
+    if out_features == in_features and (edges.source == edges.target).any():
+        yield "a unit is linked to itself"
+    if len(np.unique(edges.target * in_features + edges.source)) < len(edges):
+        yield "an edge is given twice"
+
+
+def _edges_follow_the_seed(case: _Case) -> Iterator[str]:
+    units = sum(SEGMENTS)
+    for segments in (None, SEGMENTS):
+        one, other = (case.build().edges(units, units, segments=segments, seed=3) for _ in range(2))
+        if one != other:
+            yield "the same seed gives different edges; draw from np.random.default_rng(seed)"
+
+
+
+
+def _has_method(name: str) -> Point:
+    def point(case: _Case) -> Iterator[str]:
+        if not callable(getattr(case.build(), name, None)):
+            yield f"it has no method {name!r}"
+
+    return point
+
+
+def _measures(case: _Case) -> Iterator[str]:
+    objective = case.build()
+    direction, cheap = getattr(objective, "direction", None), getattr(objective, "cheap", None)
+    if direction not in ("maximize", "minimize"):
+        yield f"`direction` must be 'maximize' or 'minimize', not {direction!r}"
+    if not isinstance(cheap, bool):
+        yield f"`cheap` must be true or false (known before training?), not {cheap!r}"
+    if not callable(objective):
+        yield "it cannot be called with the evaluation context"

@@ -1,0 +1,67 @@
+"""`python -m nas.dashboard RUN_DIR`: the Optuna dashboard on a run, reachable from this machine alone."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nas.cli import DONE, Parser, positive, run_command
+from nas.errors import RequestError
+
+HOST = "127.0.0.1"
+
+
+def _dashboard(argv: Sequence[str] | None) -> int:
+    parser = Parser(prog="python -m nas.dashboard", description="Open the Optuna dashboard on a run.")
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run directory of a search")
+    parser.add_argument("--port", type=positive, default=8080, help="port on this machine (8080)")
+    parser.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
+    arguments = parser.parse_args(argv)
+
+    from nas.results.run_directory import RunDirectory
+
+    run = RunDirectory(arguments.run_dir)
+    run.experiment()
+    if not run.database.exists():
+        raise RequestError(f"{run.path} has no study.db yet; start the search first")
+    _check_port(arguments.port)
+    address = f"http://{HOST}:{arguments.port}/dashboard"
+    print(f"{address}   (Ctrl-C ends it)", flush=True)
+    if not arguments.no_browser:
+        import webbrowser
+
+        webbrowser.open(address)
+    _serve(run.storage_url, arguments.port)
+    return DONE
+
+
+def _serve(url: str, port: int) -> None:
+    import logging
+
+    from optuna_dashboard import run_server
+
+    from nas.results.stored import open_storage
+
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    try:
+        run_server(open_storage(url), host=HOST, port=port)
+    except KeyboardInterrupt:
+        pass
+
+
+def _check_port(port: int) -> None:
+    import socket
+
+    try:
+        with socket.create_server((HOST, port)):
+            pass
+    except (OSError, OverflowError) as error:
+        raise RequestError(f"port {port} cannot be used ({error}); choose another with --port") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see the module's docstring."""
+    return run_command(_dashboard, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

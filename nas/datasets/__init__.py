@@ -1,0 +1,121 @@
+"""Datasets: several modalities per sample, a task, and the splits `train`, `validation` and `test`.
+
+A dataset is a component: `(**options)` with `.modalities`, `.task` and `.splits`. A split gives
+batches by index, so that it may keep its samples in memory, on a device or on disk.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from nas.modality import ModalitySpec, Task
+from nas.registry import create
+
+__all__ = ["Batch", "Dataset", "Split", "TensorSplit", "load_dataset"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples of a dataset.
+
+    Args:
+        inputs: By modality: tensors whose first axis is the batch.
+        labels: int64 class indices of shape `(B,)`.
+        masks: By modality, where samples differ in length: bool `(B, T)`, true for real tokens.
+        present: bool `(B, M)` in the order of the dataset's modalities; None where all are there.
+    """
+
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    present: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same samples on another device."""
+        return Batch(
+            {name: values.to(device) for name, values in self.inputs.items()},
+            self.labels.to(device),
+            {name: mask.to(device) for name, mask in self.masks.items()},
+            None if self.present is None else self.present.to(device),
+        )
+
+
+class Split(Protocol):
+    """Samples that are used for one purpose."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Tensor) -> Batch:
+        """The samples at `indices`, int64 of shape `(B,)`."""
+        ...
+
+
+class Dataset(Protocol):
+    """What the engine asks of a dataset."""
+
+    modalities: Mapping[str, ModalitySpec]
+    task: Task
+    splits: Mapping[str, Split]
+
+
+@dataclass(frozen=True)
+class TensorSplit:
+    """A split whose samples are tensors in memory; arguments as those of `Batch`."""
+
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    present: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """The samples at `indices`, int64 of shape `(B,)`."""
+        return Batch(
+            {name: values[indices] for name, values in self.inputs.items()},
+            self.labels[indices],
+            {name: mask[indices] for name, mask in self.masks.items()},
+            None if self.present is None else self.present[indices],
+        )
+
+    def to(self, device: torch.device | str) -> "TensorSplit":
+        """The same samples on another device."""
+        return TensorSplit(**vars(Batch(**vars(self)).to(device)))
+
+
+def load_dataset(name: str, *args: Any, **options: Any) -> Dataset:
+    """Load a registered dataset.
+
+    Args:
+        name: Name of the dataset component; see `nas.available("dataset")`.
+        args: Where the data are, for datasets that are told.
+        options: Options of that dataset.
+
+    Raises:
+        RequestError: There is no such dataset or option, or its files are not what they should be.
+
+    >>> dataset = load_dataset("avt_digits", modalities=["image"])
+    >>> dataset.modalities["image"].shape
+    (1, 8, 8)
+    """
+    dataset: Dataset = create("dataset", name, *args, **options)
+    return dataset
+
+
+def check_modalities(chosen: Sequence[str] | None, there: Sequence[str]) -> list[str]:
+    """The chosen modalities in the dataset's order; all of them for None.
+
+    Raises:
+        ValueError: One is not there, or none is chosen.
+    """
+    chosen = list(there) if chosen is None else list(chosen)
+    for name in chosen:
+        if name not in there:
+            raise ValueError(f"modality {name!r} is not in the data; there are {', '.join(there)}")
+    if not chosen:
+        raise ValueError(f"choose at least one modality of {', '.join(there)}")
+    return [name for name in there if name in chosen]

@@ -1,0 +1,1 @@
+"""Encoders: components, one file each."""

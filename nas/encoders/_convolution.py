@@ -1,0 +1,52 @@
+"""What the image and the spectrogram encoder share: two convolutions and a global average."""
+
+from torch import Tensor, nn
+
+from nas.modality import ModalitySpec
+from nas.space import Int
+
+POOL = 2
+
+
+class ConvolutionEncoder(nn.Module):
+    """Conv 3×3, ReLU, max-pool 2, conv 3×3 to twice the width, ReLU, global average, linear.
+
+    Args:
+        spec: A modality of shape `(channels, height, width)`.
+        dim: Width of the token.
+        width: Channels of the first convolution; the second has twice as many.
+
+    Raises:
+        ValueError: The shape is not `(channels, height, width)`, or too small for the pooling.
+    """
+
+    domains = {"width": Int(8, 64, log=True)}
+    kinds: tuple[str, ...] = ()
+
+    def __init__(self, spec: ModalitySpec, dim: int, width: int = 32) -> None:
+        super().__init__()
+        self.channels = _channels(spec)
+        self.conv1 = nn.Conv2d(self.channels, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, 2 * width, 3, padding=1)
+        self.project = nn.Linear(2 * width, dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Samples `(B, channels, height, width)` to one token each, `(B, 1, dim)`; needs no mask."""
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise ValueError(
+                f"{tuple(x.shape)} is not a batch of shape (batch, {self.channels}, height, width)"
+            )
+        x = nn.functional.max_pool2d(
+            self.conv1(x), POOL
+        ).relu()  # = pool of the ReLU, on a quarter of the values
+        tokens: Tensor = self.project(self.conv2(x).relu().mean((2, 3)))
+        return tokens[:, None]
+
+
+def _channels(spec: ModalitySpec) -> int:
+    if len(spec.shape) != 3:
+        raise ValueError(f"a convolution reads samples of shape (channels, height, width), not {spec.shape}")
+    channels, height, width = spec.shape
+    if min(height, width) < POOL:
+        raise ValueError(f"{height}×{width} is too small: pooling by {POOL} needs at least {POOL}×{POOL}")
+    return channels

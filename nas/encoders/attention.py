@@ -1,0 +1,52 @@
+"""`attention`: multi-head self-attention over the tokens of a text (arXiv 1706.03762)."""
+
+from torch import Tensor, nn
+
+from nas.attention import MultiHeadAttention
+from nas.modality import ModalitySpec
+from nas.registry import register
+from nas.space import Choice
+
+PADDING = 0
+
+
+@register("encoder", "attention")
+class AttentionEncoder(nn.Module):
+    """Embedding, self-attention, mean over the real tokens, linear: one token per text.
+
+    Args:
+        spec: The text modality; its vocabulary is the number of token ids.
+        dim: Width of the token.
+        embedding: Width of the embedding and of the attention.
+        heads: Number of heads; None means 4, or the largest of 4, 2, 1 that divides the embedding.
+
+    Raises:
+        ValueError: The modality has no vocabulary, or the heads do not divide the embedding.
+    """
+
+    domains = {"embedding": Choice(16, 32, 64, 128)}
+    kinds = ("text",)
+
+    def __init__(self, spec: ModalitySpec, dim: int, embedding: int = 128, heads: int | None = None) -> None:
+        super().__init__()
+        if spec.vocabulary is None:
+            raise ValueError("a text needs a vocabulary, the number of its token ids; its spec has None")
+        self.embedding = nn.Embedding(spec.vocabulary, embedding, padding_idx=PADDING)
+        self.attention = MultiHeadAttention(embedding, heads)
+        self.project = nn.Linear(embedding, dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Token ids `(B, T)` to one token per text, `(B, 1, dim)`.
+
+        Args:
+            x: Token ids; 0 is padding.
+            mask: bool `(B, T)`, true for real tokens; None: all ids but 0 are real.
+        """
+        if x.ndim != 2:
+            raise ValueError(f"{tuple(x.shape)} is not a batch of token ids of shape (batch, tokens)")
+        if mask is not None and mask.shape != x.shape:
+            raise ValueError(f"the mask {tuple(mask.shape)} does not fit the token ids {tuple(x.shape)}")
+        real = x != PADDING if mask is None else mask
+        pooled = self.attention.pooled(self.embedding(x), real)
+        tokens: Tensor = self.project(pooled)
+        return tokens[:, None]

@@ -1,0 +1,17 @@
+"""`spectrogram_cnn`: the image `cnn` on a spectrogram."""
+
+from nas.encoders._convolution import ConvolutionEncoder
+from nas.registry import register
+
+
+@register("encoder", "spectrogram_cnn")
+class SpectrogramCNN(ConvolutionEncoder):
+    """Two convolutions and a global average over a spectrogram `(1, mel bands, frames)`: one token.
+
+    Args:
+        spec: The audio modality, at least 2×2.
+        dim: Width of the token.
+        width: Channels of the first convolution; the second has twice as many.
+    """
+
+    kinds = ("audio",)

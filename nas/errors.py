@@ -1,0 +1,47 @@
+"""Errors that are meant for the person at the keyboard."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class RequestError(Exception):
+    """The request was wrong: one clear line says what, where, and what to do (exit code 2)."""
+
+
+class KeyPathError(RequestError):
+    """Something is wrong at one place of an experiment or a space.
+
+    Args:
+        path: Keys that lead to the place, from the top of the data.
+        message: What was given and what is allowed.
+    """
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        super().__init__(f"{'.'.join(path)}: {message}" if path else message)
+        self.path = path
+        self.message = message
+
+
+class TrialError(Exception):
+    """A trial could not be finished; `kind` names the failure, the message says why.
+
+    Args:
+        kind: One of `error`, `nan`, `out_of_memory`, `lost_worker`.
+        message: What happened, for a person.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.kind, self.message)
+
+
+def near_misses(given: object, allowed: Iterable[str]) -> str:
+    """The tail of an error message: the near misses of `given`, then everything allowed."""
+    names = sorted(map(str, allowed))
+    close = get_close_matches(str(given), names, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    return f"{hint}Allowed: {', '.join(names) if names else 'nothing'}."

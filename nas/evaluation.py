@@ -1,0 +1,158 @@
+"""Evaluate one architecture: build it, measure what is cheap, train it, measure the rest."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from nas.datasets import Dataset, Split
+from nas.errors import TrialError
+from nas.experiment import Training
+from nas.network import Network, build
+from nas.objectives import Context
+from nas.registry import available, create, get
+from nas.seeds import derive
+from nas.space import Architecture
+from nas.training import Epoch, train
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Args:
+        values: Final objectives by name; logged ones included.
+        epochs: Metrics of every epoch: `epoch`, `train_loss`, `seconds` and the objectives.
+        seconds: Time of the whole evaluation.
+        network: The trained network.
+    """
+
+    values: Mapping[str, float]
+    epochs: list[dict[str, float]]
+    seconds: float
+    network: Network
+
+
+class Evaluator:
+    """Evaluates architectures on one dataset, on one device.
+
+    Args:
+        dataset: The dataset; its splits are moved to the device where they can be.
+        objectives: Names of the objectives to measure, beside those that are always logged.
+        training: Settings that the architecture does not choose itself.
+        constraints: Bounds on cheap objectives, such as `{"parameters": "<= 200000"}`.
+        device: Where networks are trained.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        objectives: list[str],
+        training: Training,
+        constraints: Mapping[str, str] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.dataset = dataset
+        self.training = training
+        self.constraints = constraints or {}
+        self.device = torch.device(device)
+        names = [name for name in available("objective") if getattr(get("objective", name), "logged", False)]
+        self.objectives = {
+            name: create("objective", name) for name in [*objectives, *names, *self.constraints]
+        }
+        self.splits = {
+            name: _on(split, self.device) for name, split in dataset.splits.items() if name != "test"
+        }
+
+    def __call__(
+        self,
+        architecture: Architecture,
+        seed: int,
+        on_epoch: Callable[[dict[str, float]], None] = lambda metrics: None,
+    ) -> Evaluation:
+        """Train a network of `architecture` on the training split, measure it on validation.
+
+        Raises:
+            TrialError: The training diverges, the memory is not enough, a constraint is violated,
+                or a component fails; the kind says which.
+        """
+        started = time.perf_counter()
+        try:
+            network = self.build(architecture, seed)
+            cheap = self.measure(network, cheap=True)
+            self._check(cheap)
+            epochs: list[dict[str, float]] = []
+
+            def note(epoch: Epoch) -> None:
+                measured = self.measure(network, cheap=False, epoch=epoch)
+                epochs.append(
+                    {"epoch": epoch.number, "train_loss": epoch.train_loss, "seconds": epoch.seconds}
+                    | measured
+                )
+                on_epoch(epochs[-1])
+
+            self._train(network, architecture, seed, note)
+        except TrialError:
+            raise
+        except Exception as error:
+            raise _memory_or_error(error) from error
+        values = {name: epochs[-1].get(name, cheap.get(name, float("nan"))) for name in self.objectives}
+        _refuse_nan(values)
+        return Evaluation(values, epochs, time.perf_counter() - started, network)
+
+    def build(self, architecture: Architecture, seed: int) -> Network:
+        """The untrained network on this evaluator's device."""
+        initial = derive(seed, "initialisation")
+        return build(architecture, self.dataset.modalities, self.dataset.task, initial).to(self.device)
+
+    def measure(self, network: Network, *, cheap: bool, epoch: Epoch | None = None) -> dict[str, float]:
+        """The cheap objectives of a network, or the others, by name."""
+        sample = self.splits["train"].batch(torch.zeros(1, dtype=torch.long)).to(self.device)
+        context = Context(
+            network,
+            self.dataset.modalities,
+            self.dataset.task,
+            sample,
+            None if epoch is None else epoch.outputs,
+            None if epoch is None else epoch.labels,
+        )
+        return {
+            name: objective(context)
+            for name, objective in self.objectives.items()
+            if objective.cheap == cheap
+        }
+
+    def _train(
+        self, network: Network, architecture: Architecture, seed: int, on_epoch: Callable[[Epoch], None]
+    ) -> None:
+        chosen = architecture.get("training", {})
+        settings = Training.model_validate(self.training.model_dump() | dict(chosen))
+        train(network, self.splits["train"], self.splits["validation"], settings, seed, on_epoch)
+
+    def _check(self, cheap: Mapping[str, float]) -> None:
+        for name, bound in self.constraints.items():
+            if not within(cheap[name], bound):
+                raise TrialError("constraint", f"{name} = {cheap[name]:g} is not {bound}")
+
+
+def within(value: float, bound: str) -> bool:
+    """Whether a value keeps a bound such as `<= 200000`."""
+    operator, limit = bound.strip()[:2], float(bound.strip()[2:])
+    return value <= limit if operator == "<=" else value >= limit
+
+
+def _refuse_nan(values: Mapping[str, float]) -> None:
+    for name, value in values.items():
+        if value != value:
+            raise TrialError("nan", f"the objective {name} is not a number")
+
+
+def _memory_or_error(error: Exception) -> TrialError:
+    message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    short = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return TrialError("out_of_memory" if short else "error", f"{type(error).__name__}: {message}")
+
+
+def _on(split: Split, device: torch.device) -> Split:
+    return split.to(device) if hasattr(split, "to") else split

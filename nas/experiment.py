@@ -1,0 +1,230 @@
+"""The experiment file: what is searched, on which data, for what, and how."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from nas.documents import Document, override, parse_value, read_document
+from nas.errors import KeyPathError, RequestError, near_misses
+
+Direction = Literal["maximize", "minimize"]
+
+
+def _selection(value: Any) -> Any:
+    """A component is given as its name or as `{name: settings}`; kept as the latter."""
+    if isinstance(value, str):
+        return {value: {}}
+    if isinstance(value, dict) and len(value) == 1:
+        [(name, settings)] = value.items()
+        return {name: settings or {}}
+    raise ValueError("give a name, or {name: settings}")
+
+
+Selection = Annotated[dict[str, dict[str, Any]], BeforeValidator(_selection)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Search(_Section):
+    """How the study proposes.
+
+    Args:
+        sampler: What proposes the next architecture.
+        trials: Number of trials.
+        seed: Seed of everything random in the run.
+        pruner: What stops trials early.
+    """
+
+    sampler: Selection = {"tpe": {}}
+    trials: int = Field(40, ge=1)
+    seed: int = Field(0, ge=0)
+    pruner: Selection = {"none": {}}
+
+
+class Training(_Section):
+    """How one network is trained; any of these may be a domain in the search space instead.
+
+    Args:
+        epochs: Passes over the training split.
+        batch_size: Samples per step.
+        learning_rate: Highest learning rate of the schedule.
+        weight_decay: Decoupled weight decay (AdamW).
+        schedule: `cosine` falls to zero along a half cosine after the warm-up; `constant` stays.
+        warmup: Share of the steps over which the learning rate rises linearly.
+        label_smoothing: Probability mass spread over all classes in the loss.
+        gradient_clip: Largest norm of the gradient; 0 leaves it alone.
+    """
+
+    epochs: int = Field(12, ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = Field(0.1, ge=0, le=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    gradient_clip: float = Field(1.0, ge=0)
+
+
+class Execution(_Section):
+    """Where trials run.
+
+    Args:
+        backend: `local` worker processes on this machine.
+        workers: Number of worker processes; `auto` is one per GPU, or one per core without a GPU.
+    """
+
+    backend: Literal["local"] = "local"
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+
+
+class Experiment(_Section):
+    """A whole experiment with every default written out.
+
+    Args:
+        name: Name of the study and of the default run directory.
+        data: `{dataset: {options}}`.
+        space: The search space as it stands in its file; see `nas.space.assemble`.
+        objectives: Objective components and their directions, in the order of the front's axes.
+        search: How the study proposes.
+        training: How one network is trained.
+        execution: Where trials run.
+        plugins: Python files, or folders of them, that register more components.
+        constraints: Bounds on objectives known before training, such as `{parameters: "<= 200000"}`.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    data: dict[str, dict[str, Any]]
+    space: dict[str, Any] = {}
+    objectives: dict[str, Direction] = Field({"accuracy": "maximize", "parameters": "minimize"}, min_length=1)
+    search: Search = Search()
+    training: Training = Training()
+    execution: Execution = Execution()
+    plugins: list[str] = []
+    constraints: dict[str, Annotated[str, Field(pattern=r"^\s*(<=|>=)\s*[0-9.eE+-]+\s*$")]] = {}
+
+    def to_data(self) -> dict[str, Any]:
+        """The experiment as it would stand in a file."""
+        return self.model_dump(mode="json")
+
+    def difference(self, other: "Experiment") -> str | None:
+        """Key path of the first thing that makes `other` another search; None where it is the same.
+
+        Where trials run and how many there are may change from one session to the next.
+        """
+        mine, theirs = (_comparable(experiment) for experiment in (self, other))
+        return next((key for key in mine if mine[key] != theirs.get(key)), None)
+
+
+def load_experiment(file: Path | str, overrides: Sequence[str] = ()) -> tuple[Experiment, Document]:
+    """Read, complete and check an experiment file.
+
+    Args:
+        file: The experiment file; paths in it are relative to its folder.
+        overrides: `key.path=value` each, set after the file is read; the value is YAML.
+
+    Returns:
+        The experiment, and the document it was read from, which places later errors.
+
+    Raises:
+        RequestError: The file or an override is wrong; says which file, line and key path, what was
+            given and what is allowed.
+    """
+    document = read_document(Path(file))
+    _include_space(document)
+    try:
+        for text in overrides:
+            key, equals, value = text.partition("=")
+            if not equals or not all(key.split(".")):
+                raise RequestError(f"--set {text!r} is not of the form key.path=value")
+            override(document.data, tuple(key.split(".")), parse_value(value))
+        return _validate(document), document
+    except KeyPathError as error:
+        raise document.error(error) from None
+
+
+def _include_space(document: Document) -> None:
+    space = document.data.get("space")
+    if isinstance(space, str):
+        included = read_document(document.file.parent / space)
+        document.data["space"] = included.data
+        document.included[("space",)] = included
+
+
+def _validate(document: Document) -> Experiment:
+    folder = document.file.parent
+    data = {"name": document.file.stem} | document.data
+    if "data" not in data:
+        raise KeyPathError((), "the key 'data' is missing; name a dataset, such as `data: avt_digits`")
+    plugins = data.get("plugins") or []
+    if isinstance(plugins, list) and all(isinstance(path, str) for path in plugins):
+        data["plugins"] = [str((folder / path).resolve()) for path in plugins]
+    data["data"] = _data_source(data["data"], folder)
+    data = {key: value for key, value in data.items() if value is not None}
+    try:
+        return Experiment.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _data_source(data: Any, folder: Path) -> Any:
+    """Bring the three ways to name a dataset to one: `{dataset: {options}}`.
+
+    `avt_digits`; `{avt_digits: {modalities: [image]}}`; `{manifest: data.csv, label: label}`, where
+    the value of the first key says where the data are and the other keys are options.
+    """
+    if isinstance(data, str):
+        return {data: {}}
+    if not isinstance(data, dict) or not data:
+        raise KeyPathError(("data",), f"{data!r} names no dataset; give its name, or {{name: options}}")
+    [(name, value), *rest] = data.items()
+    options = dict(value) if isinstance(value, dict) else {}
+    if isinstance(value, str):
+        options["source"] = str((folder / value).resolve())
+    elif value is not None and not isinstance(value, dict):
+        raise KeyPathError(("data", name), f"{value!r} is neither a path nor a mapping of options")
+    return {name: options | dict(rest)}
+
+
+def _explain(error: ValidationError) -> KeyPathError:
+    first = error.errors(include_url=False)[0]
+    path = tuple(str(part) for part in first["loc"] if not _is_union_label(part))
+    given = first["input"]
+    match first["type"]:
+        case "extra_forbidden":
+            return KeyPathError(
+                path, f"{path[-1]!r} is not a key here; {near_misses(path[-1], _keys_at(path[:-1]))}"
+            )
+        case "missing":
+            return KeyPathError(path, "is missing")
+        case _:
+            return KeyPathError(path, f"{given!r} is not allowed: {_sentence(first['msg'])}")
+
+
+def _is_union_label(part: int | str) -> bool:
+    return isinstance(part, str) and (part.startswith("literal[") or part in ("int", "constrained-int"))
+
+
+def _sentence(message: str) -> str:
+    return re.sub(r"^(Value error, |Input )", "", message)
+
+
+def _keys_at(path: Sequence[str]) -> list[str]:
+    model: Any = Experiment
+    for key in path:
+        model = model.model_fields[key].annotation
+    return list(model.model_fields)
+
+
+def _comparable(experiment: Experiment) -> Mapping[str, Any]:
+    data = experiment.to_data()
+    del data["execution"], data["search"]["trials"]
+    return {
+        f"{section}.{key}": value
+        for section, content in data.items()
+        for key, value in (content.items() if isinstance(content, dict) else [("", content)])
+    }

@@ -1,0 +1,1 @@
+"""Fusions: components, one file each."""

@@ -1,0 +1,43 @@
+"""`small_world`: one sparse linear map over the features of all modalities."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nas.fusions._inputs import VectorFusion
+from nas.registry import register
+from nas.space import Float, Int
+from nas.sparse import SparseLinear
+
+
+@register("fusion", "small_world")
+class SmallWorldFusion(VectorFusion):
+    """y = (W ∘ mask) x over the concatenated features, the mask a Watts–Strogatz graph; no bias.
+
+    The N = Σ d_m features stand on one ring, each joined to its k nearest, and every edge is
+    rewired with probability beta (Watts and Strogatz, Nature 393, 1998): N·k weights are stored.
+
+    Args:
+        dims: Width of every modality's vector.
+        k: Neighbours of a feature on the ring; even.
+        beta: Probability that an edge is rewired.
+        seed: Seed of the wiring.
+    """
+
+    domains = {"k": Int(2, 16, step=2), "beta": Float(0.0, 1.0)}
+    name = "small_world"
+
+    def __init__(self, dims: Sequence[int], k: int = 4, beta: float = 0.1, seed: int = 0) -> None:
+        super().__init__(dims, sum(dims))
+        topology = {"watts_strogatz": {"k": k, "beta": beta}}
+        self.layer = SparseLinear(self.out_dim, self.out_dim, topology, bias=False, seed=seed)
+
+    @property
+    def sparsity(self) -> float:
+        """1 - edges / N²."""
+        return self.layer.sparsity
+
+    def fuse(self, features: list[Tensor], present: Tensor | None) -> tuple[Tensor, None]:
+        """The sparse map of [h_1; …; h_M]."""
+        return self.layer(torch.cat(features, 1)), None

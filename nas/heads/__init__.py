@@ -1,0 +1,1 @@
+"""Heads: components, one file each."""

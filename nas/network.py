@@ -1,0 +1,115 @@
+"""From an architecture and a dataset's modalities to a torch network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.errors import RequestError
+from nas.modality import ModalitySpec, Task
+from nas.registry import create
+from nas.space import Architecture
+
+
+class Network(nn.Module):
+    """Encoders, connector, fusion and head in a row.
+
+    Args:
+        encoders: By modality, in the dataset's order.
+        connector: Exchange between the modalities' features.
+        fusion: From one feature vector per modality to one.
+        head: From the fused vector to the outputs.
+    """
+
+    def __init__(
+        self, encoders: Mapping[str, nn.Module], connector: nn.Module, fusion: nn.Module, head: nn.Module
+    ) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        self.connector = connector
+        self.fusion = fusion
+        self.head = head
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+        present: Tensor | None = None,
+        return_gates: bool = False,
+    ) -> Tensor | tuple[Tensor, dict[str, Any]]:
+        """Outputs `(B, out_dim)` for a batch of inputs, with the fusion's gates when asked for.
+
+        Args:
+            inputs: By modality: `(B, …)`.
+            masks: By modality: bool `(B, T)`, true for real tokens.
+            present: bool `(B, M)`; None where every modality is there.
+            return_gates: Return `(outputs, {"type", "weights"})`.
+        """
+        masks = masks or {}
+        features = [
+            _pool(encoder(inputs[name], masks.get(name)), masks.get(name))
+            for name, encoder in self.encoders.items()
+        ]
+        if present is not None:
+            features = [
+                values.masked_fill(~present[:, index, None], 0) for index, values in enumerate(features)
+            ]
+        features = self.connector(features)
+        if not return_gates:
+            return self.head(self.fusion(features, present))
+        fused, gates = self.fusion(features, present, return_gates=True)
+        return self.head(fused), gates
+
+
+def _pool(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the real tokens: `(B, T, d)` to `(B, d)`."""
+    if tokens.shape[1] == 1:
+        return tokens[:, 0]
+    if mask is None or mask.shape[1] != tokens.shape[1]:
+        return tokens.mean(1)
+    kept = mask[..., None]
+    return tokens.masked_fill(~kept, 0).sum(1) / kept.sum(1).clamp(min=1)
+
+
+def build(
+    architecture: Architecture | Mapping[str, Any],
+    modalities: Mapping[str, ModalitySpec],
+    task: Task,
+    seed: int = 0,
+) -> Network:
+    """Build the network of an architecture; the same seed gives the same weights.
+
+    Args:
+        architecture: A point of a search space.
+        modalities: The dataset's modalities, by name.
+        task: What the network predicts.
+        seed: Seed of the initial weights. Torch's own generator is left as it was.
+
+    Raises:
+        RequestError: The architecture lacks a slot or an encoder, or names an unknown component.
+        ValueError: A component refuses its hyper-parameters.
+    """
+    tree = Architecture(architecture).to_data()
+    encoders, dim = _slot(tree, "encoders"), _slot(tree, "dim")
+    dims = [dim] * len(modalities)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        built = {
+            name: _component("encoder", _slot(encoders, name), spec, dim) for name, spec in modalities.items()
+        }
+        connector = _component("connector", _slot(tree, "connector"), dims)
+        fusion = _component("fusion", _slot(tree, "fusion"), connector.dims)
+        head = _component("head", _slot(tree, "head"), fusion.out_dim, task.out_dim)
+    return Network(built, connector, fusion, head)
+
+
+def _slot(tree: Mapping[str, Any], name: str) -> Any:
+    if name not in tree:
+        raise RequestError(f"the architecture has no {name!r}; it has {', '.join(tree)}")
+    return tree[name]
+
+
+def _component(kind: str, selection: Mapping[str, Any] | str, *args: Any) -> Any:
+    [(name, settings)] = [(selection, {})] if isinstance(selection, str) else selection.items()
+    return create(kind, name, *args, **(settings or {}))

@@ -1,0 +1,234 @@
+"""The registry: every pluggable part of a network or a search, by kind and name.
+
+A kind is a folder of this package; a built-in component is a file in it. Plugins come from files
+and folders that the user names, and from installed packages' entry points in `nas.plugins`.
+"""
+
+import hashlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nas.errors import RequestError, near_misses
+
+ENTRY_POINT_GROUP = "nas.plugins"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component: the package that holds the built-in ones, and what the engine passes.
+
+    Args:
+        package: Package whose modules register the built-in components.
+        given: Constructor arguments that the engine supplies; all others are hyper-parameters.
+    """
+
+    package: str
+    given: tuple[str, ...] = ()
+
+
+KINDS = {
+    "encoder": Kind("nas.encoders", ("spec", "dim")),
+    "topology": Kind("nas.topologies"),
+    "connector": Kind("nas.connectors", ("dims",)),
+    "fusion": Kind("nas.fusions", ("dims",)),
+    "head": Kind("nas.heads", ("in_dim", "out_dim")),
+    "rewiring": Kind("nas.rewirings"),
+    "dataset": Kind("nas.datasets"),
+    "objective": Kind("nas.objectives"),
+    "sampler": Kind("nas.search.samplers"),
+    "pruner": Kind("nas.search.pruners"),
+}
+
+_components: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}
+_complete: set[str] = set()
+
+C = TypeVar("C", bound=type)
+
+
+def register(kind: str, name: str, *, override: bool = False) -> Callable[[C], C]:
+    """Register the decorated class as component `name` of `kind`.
+
+    Args:
+        kind: One of the kinds of `KINDS`.
+        name: Name in experiment files; unique within its kind.
+        override: Replace a component of that name instead of raising.
+
+    Raises:
+        ValueError: The kind is unknown, or the name is taken and `override` is false.
+    """
+    _require_kind(kind)
+    _import_built_ins(kind)  # so that a plugin, not the built-in of that name, is the one refused
+
+    def add(component: C) -> C:
+        taken = _components[kind].get(name)
+        if taken is not None and not override and not _same_definition(taken, component):
+            raise ValueError(
+                f"{kind} {name!r} is registered already, by {taken.__module__}.{taken.__qualname__};"
+                " choose another name, or pass override=True to replace it"
+            )
+        _components[kind][name] = component
+        return component
+
+    return add
+
+
+def available(kind: str) -> list[str]:
+    """Names of all components of `kind`, sorted.
+
+    Raises:
+        ValueError: The kind is unknown.
+    """
+    _require_kind(kind)
+    _import_built_ins(kind)
+    return sorted(_components[kind])
+
+
+def get(kind: str, name: str) -> type:
+    """The class registered as component `name` of `kind`.
+
+    Raises:
+        RequestError: No such component; the message lists the near misses and all names.
+        ValueError: The kind is unknown.
+    """
+    names = available(kind)
+    if name not in names:
+        raise RequestError(f"{name!r} is not a {kind}; {near_misses(name, names)}")
+    return _components[kind][name]
+
+
+def create(kind: str, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Construct component `name` of `kind`.
+
+    A hyper-parameter that is a component itself is given as an object, or as `{name: {...}}`.
+
+    Raises:
+        RequestError: No such component, or a hyper-parameter it does not have.
+    """
+    component = get(kind, name)
+    known = hyper_parameters(kind, component)
+    for key in kwargs.keys() - set(known) - set(KINDS[kind].given):
+        raise RequestError(f"{kind} {name!r} has no hyper-parameter {key!r}; {near_misses(key, known)}")
+    nested = component_slots(component)
+    settings = {
+        key: _create_nested(nested[key], value) if key in nested else value for key, value in kwargs.items()
+    }
+    return component(*args, **settings)
+
+
+def hyper_parameters(kind: str, component: type) -> dict[str, inspect.Parameter]:
+    """Constructor arguments of a component that an experiment may set, by name."""
+    given = KINDS[kind].given
+    parameters = inspect.signature(component).parameters
+    return {
+        name: parameter
+        for name, parameter in parameters.items()
+        if name not in given and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+
+
+def component_slots(component: type) -> dict[str, str]:
+    """Hyper-parameters of a component that are components themselves: name to kind."""
+    domains: dict[str, Any] = getattr(component, "domains", {})
+    return {name: domain.kind for name, domain in domains.items() if hasattr(domain, "kind")}
+
+
+@dataclass(frozen=True)
+class PluginError:
+    """A plugin that could not be imported: where it was, and what it raised."""
+
+    plugin: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.plugin} failed to import: {self.error}"
+
+
+def load_plugins(paths: Iterable[Path | str]) -> list[PluginError]:
+    """Import plugin files, and the `*.py` files of plugin folders; return those that failed.
+
+    One plugin that fails does not take the others down.
+
+    Raises:
+        RequestError: A path does not exist.
+    """
+    failures = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise RequestError(f"plugin {path} does not exist; give a Python file or a folder of them")
+        files = sorted(path.glob("[!_.]*.py")) if path.is_dir() else [path]
+        failures += [failure for file in files if (failure := _attempt(str(file), _import_file, file))]
+    return failures
+
+
+def load_entry_points() -> list[PluginError]:
+    """Import the plugins that installed packages announce; return those that failed."""
+    points = entry_points(group=ENTRY_POINT_GROUP)
+    return [failure for point in points if (failure := _attempt(f"{point.name} ({point.value})", point.load))]
+
+
+def _attempt(label: str, load: Callable[..., Any], *args: Any) -> PluginError | None:
+    try:
+        load(*args)
+    except (Exception, SystemExit) as error:
+        return PluginError(label, f"{type(error).__name__}: {error}")
+    return None
+
+
+def _import_file(file: Path) -> None:
+    digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
+    name = f"nas_plugin_{file.stem}_{digest}"
+    if name in sys.modules:
+        return
+    spec = spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python file")
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        _forget(name)
+        raise
+
+
+def _forget(module: str) -> None:
+    """Take back what a module registered before it failed."""
+    for components in _components.values():
+        for name in [name for name, component in components.items() if component.__module__ == module]:
+            del components[name]
+
+
+def _import_built_ins(kind: str) -> None:
+    if kind in _complete:
+        return
+    _complete.add(kind)  # first, because the modules imported here register and so come back
+    package = import_module(KINDS[kind].package)
+    for module in pkgutil.iter_modules(package.__path__):
+        if not module.name.startswith("_"):
+            import_module(f"{package.__name__}.{module.name}")
+
+
+def _create_nested(kind: str, value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        return value
+    [(name, settings)] = [(value, {})] if isinstance(value, str) else value.items()
+    return create(kind, name, **settings)
+
+
+def _same_definition(one: type, other: type) -> bool:
+    """A module imported again defines its classes again: that is no clash of names."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
+def _require_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"{kind!r} is not a kind of component; {near_misses(kind, KINDS)}")

@@ -1,0 +1,1 @@
+"""What a search leaves behind: the run directory, the front, pictures and the report."""

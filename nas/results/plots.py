@@ -1,0 +1,102 @@
+"""Pictures of a run, drawn with matplotlib."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nas.results.records import COMPLETE, History, Record
+from nas.results.wiring import Wiring
+
+INK, FADED, FRONT = "#1b2a41", "#b8c0cc", "#c8401f"
+SPREAD = 50
+
+
+def front_picture(history: History, title: str) -> Figure:
+    """All complete trials over the last and the first objective, the front as a line through them.
+
+    With one objective, the objective over the trials.
+    """
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    axes = figure.add_subplot()
+    complete = [record for record in history.records if record.state == COMPLETE]
+    names = list(history.objectives)
+    if len(names) == 1:
+        axes.plot(*_columns(complete, [names[0]]), "o", color=INK)
+        axes.set(xlabel="trial", ylabel=names[0])
+    else:
+        _draw_front(axes, history, complete, names[-1], names[0])
+    axes.set_title(title, loc="left", color=INK)
+    axes.grid(alpha=0.25)
+    return figure
+
+
+def mask_picture(wiring: Wiring, modalities: Sequence[str]) -> Figure:
+    """The mask of one sparse layer, with the boundaries of the modalities where it spans them."""
+    figure = Figure(figsize=(4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    size = max(wiring.edges.out_features, wiring.edges.in_features)
+    axes.scatter(
+        wiring.edges.source,
+        wiring.edges.target,
+        s=(SPREAD * 3.2 / size) ** 2,
+        marker="s",
+        color=INK,
+        linewidths=0,
+    )
+    axes.set(
+        xlim=(-0.5, wiring.edges.in_features - 0.5),
+        ylim=(wiring.edges.out_features - 0.5, -0.5),
+        aspect="equal",
+    )
+    axes.set_title(
+        f"{wiring.layer}\n{len(wiring.edges):,} edges, density {wiring.edges.density:.1%}", fontsize=9
+    )
+    if wiring.segments is None:
+        return figure
+    ends = np.cumsum(wiring.segments)
+    for end in ends[:-1]:
+        axes.axhline(end - 0.5, color=FRONT, linewidth=1)
+        axes.axvline(end - 0.5, color=FRONT, linewidth=1)
+    middles = ends - np.asarray(wiring.segments) / 2 - 0.5
+    axes.set_xticks(middles, modalities)
+    axes.set_yticks(middles, modalities, rotation=90, va="center")
+    axes.tick_params(length=0)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The bytes of a figure's PNG file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=120)
+    return stream.getvalue()
+
+
+def _draw_front(axes: Axes, history: History, complete: list[Record], across: str, up: str) -> None:
+    front = history.front()
+    dominated = [record for record in complete if record not in front]
+    axes.plot(
+        *_points(dominated, across, up), "o", color=FADED, markersize=5, label=f"dominated ({len(dominated)})"
+    )
+    x, y = _points(front, across, up)
+    style = "o-" if len(history.objectives) == 2 else "o"
+    axes.plot(x, y, style, color=FRONT, drawstyle="steps-post", markersize=7, label=f"front ({len(front)})")
+    for record, place in zip(front, zip(x, y, strict=True), strict=True):
+        label = f"{record.number} {' '.join(record.architecture['fusion'])}"
+        axes.annotate(label, place, xytext=(4, -10), textcoords="offset points", fontsize=7, color=INK)
+    values = [record.values[across] for record in complete]
+    if values and min(values) > 0 and max(values) > 10 * min(values):
+        axes.set_xscale("log")
+    axes.set(xlabel=f"{across} ({history.objectives[across]})", ylabel=f"{up} ({history.objectives[up]})")
+    axes.legend(loc="lower right", frameon=False)
+
+
+def _points(records: Sequence[Record], across: str, up: str) -> tuple[list[float], list[float]]:
+    ordered = sorted(records, key=lambda record: record.values[across])
+    return [record.values[across] for record in ordered], [record.values[up] for record in ordered]
+
+
+def _columns(records: Sequence[Record], names: list[str]) -> tuple[list[int], list[float]]:
+    return [record.number for record in records], [record.values[names[0]] for record in records]

@@ -1,0 +1,197 @@
+"""The run directory: all that one search leaves behind, as files that a person can read.
+
+Writes are atomic (a temporary file, then a rename); `events.jsonl` is appended line by line.
+"""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nas.errors import RequestError
+from nas.experiment import Experiment
+from nas.modality import ModalitySpec, Task
+from nas.results.records import History
+
+LOGGED = ("parameters", "sparsity", "flops")
+
+
+class RunDirectory:
+    """The files of one run.
+
+    Args:
+        path: The directory; it need not exist yet.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.experiment_file = self.path / "experiment.yaml"
+        self.data_file = self.path / "data.json"
+        self.database = self.path / "study.db"
+        self.events_file = self.path / "events.jsonl"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a search has been started here."""
+        return self.experiment_file.exists()
+
+    @property
+    def storage_url(self) -> str:
+        """URL of the Optuna storage of this run."""
+        return f"sqlite:///{self.database.resolve()}"
+
+    def create(self, experiment: Experiment, modalities: Mapping[str, ModalitySpec], task: Task) -> None:
+        """Make the directory and write what the run starts from.
+
+        Raises:
+            RequestError: The directory cannot be written, or holds something else.
+        """
+        try:
+            if self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+                raise RequestError(
+                    f"{self.path} is not empty and holds no run; choose another folder with --run-dir"
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            data = {
+                "modalities": {name: spec.to_data() for name, spec in modalities.items()},
+                "task": task.to_data(),
+            }
+            write_atomically(self.data_file, json.dumps(data, indent=1))
+            write_atomically(self.experiment_file, yaml.safe_dump(experiment.to_data(), sort_keys=False))
+        except OSError as error:
+            raise RequestError(
+                f"{self.path} cannot be written: {error.strerror}; choose another folder with --run-dir"
+            ) from None
+
+    def experiment(self) -> Experiment:
+        """The experiment of this run.
+
+        Raises:
+            RequestError: There is no run here.
+        """
+        if not self.exists:
+            raise RequestError(f"{self.path} holds no run: there is no experiment.yaml in it")
+        return Experiment.model_validate(yaml.safe_load(self.experiment_file.read_text(encoding="utf-8")))
+
+    def data(self) -> tuple[dict[str, ModalitySpec], Task]:
+        """The modalities and the task of this run's dataset."""
+        data = json.loads(self.data_file.read_text(encoding="utf-8"))
+        modalities = {name: ModalitySpec.from_data(spec) for name, spec in data["modalities"].items()}
+        return modalities, Task.from_data(data["task"])
+
+    def trial(self, number: int) -> Path:
+        """The folder of one trial."""
+        return self.path / "trials" / str(number)
+
+    def weights(self, number: int) -> Path:
+        """The file of a trial's trained weights; there for members of the front."""
+        return self.trial(number) / "weights.safetensors"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the directory for one writer.
+
+        Raises:
+            RequestError: Another process holds it, or it cannot be written.
+        """
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise RequestError(
+                f"{self.path} cannot be written: {error.strerror}; choose another folder with --run-dir"
+            ) from None
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RequestError(f"another process is working in {self.path}; wait for it to end") from None
+            try:
+                yield
+            finally:
+                if not self.exists:
+                    _remove_empty(self.path, made)
+
+    def append_event(self, event: str, **details: Any) -> None:
+        """Add one line to `events.jsonl`."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | details
+        with self.events_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def mend_events(self) -> None:
+        """Cut off a last line that a kill left half-written."""
+        if not self.events_file.exists():
+            return
+        content = self.events_file.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            write_atomically(self.events_file, whole)
+
+    def write_tables(self, history: History) -> None:
+        """Write `trials.csv`, `pareto.csv` and `pareto.json`."""
+        columns = [*history.objectives, *(name for name in LOGGED if name not in history.objectives)]
+        header = ["number", "state", *columns, "architecture_id", "seconds"]
+
+        def table(records: Any) -> str:
+            text = io.StringIO()
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(header)
+            for record in records:
+                measured = [_plain(record.values.get(name)) for name in columns]
+                seconds = "" if record.seconds is None else f"{record.seconds:.3f}"
+                writer.writerow([record.number, record.state, *measured, record.architecture.id, seconds])
+            return text.getvalue()
+
+        front = history.front()
+        members = [
+            {
+                "number": record.number,
+                "values": {name: _integral(value) for name, value in record.values.items()},
+                "architecture": record.architecture.to_data(),
+            }
+            for record in front
+        ]
+        write_atomically(self.path / "trials.csv", table(history.records))
+        write_atomically(self.path / "pareto.csv", table(front))
+        write_atomically(self.path / "pareto.json", json.dumps(members, indent=1))
+
+
+def write_atomically(file: Path, content: str | bytes) -> None:
+    """Write a file so that it is there in whole or not at all; its folder is made where missing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _remove_empty(path: Path, made: list[Path]) -> None:
+    """Undo the folders that `lock` made, when nothing came of the run."""
+    (path / ".lock").unlink(missing_ok=True)
+    for folder in made:
+        if folder.is_dir() and not any(folder.iterdir()):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _integral(value: float) -> float | int:
+    return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else repr(_integral(value))

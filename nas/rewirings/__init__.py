@@ -1,0 +1,1 @@
+"""Rewirings: components, one file each."""

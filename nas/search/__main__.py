@@ -1,0 +1,169 @@
+"""`python -m nas.search EXPERIMENT.yaml`: find a front of networks."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.cli import DONE, INTERRUPTED, Parser, positive, run_command
+from nas.errors import RequestError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nas.results.run_directory import RunDirectory
+    from nas.search.setup import Setup
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m nas.search", description="Search multi-modal networks for a front.")
+    parser.add_argument(
+        "experiment", type=Path, metavar="EXPERIMENT.yaml", help="what to search, on which data"
+    )
+    parser.add_argument(
+        "--trials", type=positive, metavar="N", help="number of trials, instead of search.trials"
+    )
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="worker processes, instead of execution.workers"
+    )
+    parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="run directory; runs/<experiment name> if not given"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue the run in the run directory")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the space and one architecture, train nothing"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="key.path=value",
+        help="set one value of the experiment, such as search.seed=1; may be repeated",
+    )
+    return parser
+
+
+def _search(argv: Sequence[str] | None) -> int:
+    arguments = _parser().parse_args(argv)
+    overrides = list(arguments.overrides)
+    if arguments.trials:
+        overrides.append(f"search.trials={arguments.trials}")
+    if arguments.workers:
+        overrides.append(f"execution.workers={arguments.workers}")
+
+    from nas.search.setup import prepare
+
+    setup = prepare(arguments.experiment, overrides)
+    for warning in setup.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if arguments.dry_run:
+        from nas.search.dry_run import show
+
+        show(setup)
+        return DONE
+    return _run(setup, arguments)
+
+
+def _run(setup: "Setup", arguments: "argparse.Namespace") -> int:
+    from nas.results.run_directory import RunDirectory
+
+    experiment = setup.experiment
+    run = RunDirectory(arguments.run_dir or Path("runs") / experiment.name)
+    _check_run(run, setup, arguments.resume)
+    with run.lock():
+        if arguments.resume:
+            run.mend_events()
+        else:
+            run.create(experiment, setup.dataset.modalities, setup.dataset.task)
+        command = f"python -m nas.search {arguments.experiment} --resume"
+        if arguments.run_dir:
+            command += f" --run-dir {arguments.run_dir}"
+        return _drive(setup, run, command)
+
+
+def _check_run(run: "RunDirectory", setup: "Setup", resume: bool) -> None:
+    if not run.exists:
+        if resume:
+            raise RequestError(f"there is nothing to resume in {run.path}; leave --resume out to start")
+        return
+    stored = run.experiment()
+    difference = stored.difference(setup.experiment)
+    if difference is not None:
+        raise RequestError(
+            f"{run.path} holds a run of another experiment: {difference} differs; "
+            "choose another folder with --run-dir"
+        )
+    if not resume:
+        raise RequestError(
+            f"{run.path} holds a run of this experiment already; continue it with --resume, "
+            "or choose another folder with --run-dir"
+        )
+
+
+def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
+    from nas.search.display import make_display
+    from nas.search.driver import drive
+    from nas.search.executors.local import LocalExecutor, shares
+    from nas.search.study import Study
+
+    experiment = setup.experiment
+    study = Study(
+        run, experiment.name, setup.space, setup.sampler, experiment.objectives, experiment.search.seed
+    )
+    stop = _Interruption()
+    trials = max(experiment.search.trials, len(study.records))
+    try:
+        if any(not record.finished for record in study.records) or len(study.records) < trials:
+            executor = LocalExecutor(
+                experiment.to_data(), shares(experiment.execution.workers), run.path / "workers.log"
+            )
+            with make_display(study, trials) as display, stop:
+                drive(study, executor, run, trials, display.observe, lambda: stop.asked)
+        return _conclude(run, study, stop.asked, command)
+    finally:
+        study.close()
+
+
+def _conclude(run: "RunDirectory", study: Any, interrupted: bool, command: str) -> int:
+    from nas.results.report import write_report
+    from nas.search.display import show_front
+
+    write_report(run)
+    show_front(study.history, run)
+    if interrupted:
+        print(f"\nInterrupted; nothing that had finished is lost. Go on with\n  {command}", file=sys.stderr)
+        return INTERRUPTED
+    return DONE
+
+
+class _Interruption:
+    """Ctrl-C and SIGTERM ask the search to end; a second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Interruption":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see the module's docstring."""
+    return run_command(_search, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

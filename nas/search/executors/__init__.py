@@ -1,0 +1,82 @@
+"""Executors: where trials run.
+
+An executor takes jobs while it has room and reports what happens to them; it knows nothing of the
+study. Reports are plain values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from nas.errors import TrialError
+from nas.space import Architecture
+
+__all__ = ["Completed", "Executor", "Failed", "Job", "Progress", "Report"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial to run.
+
+    Args:
+        number: Number of the trial.
+        seed: Seed of everything random in it.
+        architecture: What to evaluate.
+        folder: Where the worker leaves metrics and weights.
+    """
+
+    number: int
+    seed: int
+    architecture: Architecture
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A trial has finished an epoch."""
+
+    number: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A trial has its final values."""
+
+    number: int
+    values: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A trial ended without a result."""
+
+    number: int
+    error: TrialError
+    seconds: float
+
+
+Report: TypeAlias = Progress | Completed | Failed
+
+
+class Executor(Protocol):
+    """What the search asks of an executor."""
+
+    @property
+    def room(self) -> int:
+        """How many jobs it takes now."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Start a job; only while there is room."""
+        ...
+
+    def wait(self, seconds: float) -> list[Report]:
+        """What has happened, waiting for at most so long until something has."""
+        ...
+
+    def close(self) -> None:
+        """Stop everything; running jobs are lost."""
+        ...

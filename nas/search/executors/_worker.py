@@ -1,0 +1,128 @@
+"""A worker process: loads the dataset once, then evaluates one job after another."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.errors import TrialError
+
+if TYPE_CHECKING:
+    from nas.evaluation import Evaluation, Evaluator
+    from nas.search.executors import Job
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker may use of the machine.
+
+    Args:
+        threads: Threads of the processor.
+        gpu: Index or UUID of a GPU; None for none.
+    """
+
+    threads: int
+    gpu: str | None = None
+
+
+def work(connection: Connection, experiment: Mapping[str, Any], share: Share, log: Path) -> None:
+    """Serve jobs from a connection until it closes: the entry point of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the driver, which decides
+    threading.Thread(target=_die_with_the_driver, daemon=True).start()
+    _redirect_output(log)
+    if share.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = share.gpu
+    evaluator = _prepare(experiment, share)
+    connection.send(("ready",))
+    while True:
+        try:
+            job: Job = connection.recv()
+        except EOFError:
+            return
+        connection.send(_run(evaluator, job, connection.send))
+
+
+def _prepare(data: Mapping[str, Any], share: Share) -> "Evaluator":
+    import torch
+
+    from nas.datasets import load_dataset
+    from nas.evaluation import Evaluator
+    from nas.experiment import Experiment
+    from nas.registry import load_entry_points, load_plugins
+
+    torch.set_num_threads(share.threads)
+    experiment = Experiment.model_validate(data)
+    load_entry_points()
+    load_plugins(experiment.plugins)
+    [(name, options)] = experiment.data.items()
+    device = "cuda" if share.gpu is not None else "cpu"
+    return Evaluator(
+        load_dataset(name, **options),
+        list(experiment.objectives),
+        experiment.training,
+        experiment.constraints,
+        device,
+    )
+
+
+def _run(evaluator: "Evaluator", job: "Job", send: Callable[[tuple[Any, ...]], None]) -> tuple[Any, ...]:
+    """Evaluate one job; the closing message."""
+    started = time.perf_counter()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with (job.folder / "metrics.jsonl").open("w", encoding="utf-8") as file:
+
+        def on_epoch(metrics: dict[str, float]) -> None:
+            file.write(json.dumps(metrics) + "\n")
+            file.flush()
+            send(("epoch", job.number, metrics))
+
+        try:
+            evaluation = evaluator(job.architecture, job.seed, on_epoch)
+            _save(evaluation, job.folder / "weights.safetensors")
+        except TrialError as error:
+            return "failed", job.number, _with_traceback(error, job.folder), time.perf_counter() - started
+    return "completed", job.number, dict(evaluation.values), evaluation.seconds
+
+
+def _save(evaluation: "Evaluation", file: Path) -> None:
+    from safetensors.torch import save
+
+    from nas.results.run_directory import write_atomically
+
+    state = evaluation.network.state_dict()
+    write_atomically(file, save({name: value.contiguous().cpu() for name, value in state.items()}))
+
+
+def _with_traceback(error: TrialError, folder: Path) -> TrialError:
+    """Leave the traceback of a component's own error beside the trial, and say where."""
+    if error.kind != "error":
+        return error
+    file = folder / "error.txt"
+    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return TrialError(error.kind, f"{error.message} (traceback in {file})")
+
+
+def _die_with_the_driver() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+def _redirect_output(log: Path) -> None:
+    """Whatever components print goes to a file, not into the driver's display."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)

@@ -1,0 +1,169 @@
+"""`local`: persistent worker processes on this machine."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from nas.errors import TrialError
+from nas.search.executors import Completed, Failed, Job, Progress, Report
+from nas.search.executors._worker import Share, work
+
+START_ATTEMPTS = 3
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+    share: Share
+    ready: bool = False
+    job: Job | None = None
+    started: float = 0.0
+
+
+class LocalExecutor:
+    """Worker processes, each with its share of the cores or with a GPU.
+
+    The dataset is loaded once per worker. A worker that dies is replaced, and its trial fails.
+
+    Args:
+        experiment: The experiment's data, as every worker needs it.
+        shares: What each worker may use.
+        log: File that receives whatever the workers print.
+    """
+
+    def __init__(self, experiment: Mapping[str, Any], shares: list[Share], log: Path) -> None:
+        self._experiment = experiment
+        self._log = log
+        self._deaths_at_start = 0
+        self._workers = [self._spawn(share) for share in shares]
+
+    @property
+    def room(self) -> int:
+        """Workers without a job; one that is still loading counts, and takes its job when ready."""
+        return sum(worker.job is None for worker in self._workers)
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to an idle worker, one that is ready if there is any."""
+        idle = [worker for worker in self._workers if worker.job is None]
+        worker = min(idle, key=lambda worker: not worker.ready)
+        worker.job = job
+        worker.started = time.perf_counter()
+        with suppress(OSError):  # it has just died: `wait` finds out and reports
+            worker.connection.send(job)
+
+    def wait(self, seconds: float) -> list[Report]:
+        """What has happened, waiting for at most so long until something has."""
+        waiting: dict[Any, _Worker] = {}
+        for worker in self._workers:
+            waiting[worker.connection] = waiting[worker.process.sentinel] = worker
+        ready = wait(list(waiting), timeout=seconds)
+        reports: list[Report] = []
+        for worker in {id(waiting[item]): waiting[item] for item in ready}.values():
+            reports += self._receive(worker)
+        return reports
+
+    def close(self) -> None:
+        """Stop all workers; running jobs are lost."""
+        for worker in self._workers:
+            worker.connection.close()
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(timeout=2)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+    def _receive(self, worker: _Worker) -> list[Report]:
+        reports = []
+        try:
+            while worker.connection.poll():
+                report = self._report(worker, worker.connection.recv())
+                reports += [report] if report else []
+        except (EOFError, OSError):
+            worker.process.join(timeout=5)
+        if not worker.process.is_alive():
+            reports += self._replace(worker)
+        return reports
+
+    def _report(self, worker: _Worker, message: tuple[Any, ...]) -> Report | None:
+        match message:
+            case ("ready",):
+                worker.ready = True
+                worker.started = time.perf_counter()
+                self._deaths_at_start = 0
+                return None
+            case ("epoch", number, metrics):
+                return Progress(number, metrics)
+            case ("completed", number, values, seconds):
+                worker.job = None
+                return Completed(number, values, seconds)
+            case ("failed", number, error, seconds):
+                worker.job = None
+                return Failed(number, error, seconds)
+        raise ValueError(f"a worker sent {message!r}")
+
+    def _replace(self, worker: _Worker) -> list[Report]:
+        """Put a new worker in the place of a dead one; its job has failed if it had begun."""
+        cause = _cause(worker.process.exitcode)
+        worker.connection.close()
+        replacement = self._spawn(worker.share)
+        self._workers[self._workers.index(worker)] = replacement
+        if not worker.ready:
+            self._deaths_at_start += 1
+            if self._deaths_at_start >= START_ATTEMPTS:
+                raise RuntimeError(f"workers die before they are ready ({cause}); see {self._log}")
+            if worker.job is not None:
+                replacement.job = worker.job
+                replacement.connection.send(worker.job)
+            return []
+        if worker.job is None:
+            return []
+        error = TrialError("lost_worker", f"the worker process died: {cause}")
+        return [Failed(worker.job.number, error, time.perf_counter() - worker.started)]
+
+    def _spawn(self, share: Share) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=work, args=(theirs, self._experiment, share, self._log), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours, share)
+
+
+def shares(workers: int | str) -> list[Share]:
+    """Divide this machine among workers: a GPU each where there are GPUs, else the cores.
+
+    Args:
+        workers: Number of workers; `auto` is one per GPU, or one per core without a GPU.
+    """
+    gpus = _visible_gpus()
+    cores = len(os.sched_getaffinity(0))
+    count = (len(gpus) or cores) if workers == "auto" else int(workers)
+    threads = max(1, cores // count)
+    return [Share(threads, gpus[index % len(gpus)] if gpus else None) for index in range(count)]
+
+
+def _visible_gpus() -> list[str]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"it exited with code {exitcode}"
+    name = signal.Signals(-exitcode).name
+    hint = "; the machine may be out of memory" if name == "SIGKILL" else ""
+    return f"it was killed by {name}{hint}"

@@ -1,0 +1,18 @@
+"""`nsga2`: Optuna's non-dominated sorting genetic algorithm."""
+
+from optuna.samplers import NSGAIISampler
+
+from nas.registry import register
+from nas.search.samplers._optuna import OptunaSampler
+
+
+@register("sampler", "nsga2")
+class NSGA2(OptunaSampler):
+    """NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6, 2002).
+
+    Args:
+        population: Trials per generation.
+    """
+
+    def __init__(self, population: int = 20) -> None:
+        super().__init__(lambda seed: NSGAIISampler(seed=seed, population_size=population))

@@ -1,0 +1,140 @@
+"""From an experiment file to everything that a search needs, checked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from nas.datasets import Dataset, load_dataset
+from nas.errors import KeyPathError, RequestError, near_misses
+from nas.experiment import Experiment, Training, load_experiment
+from nas.registry import available, create, get, load_entry_points, load_plugins
+from nas.space import Choice, Domain, SearchSpace
+from nas.space.assemble import assemble
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A checked experiment and what it names.
+
+    Args:
+        experiment: With every default written out, those of the components included.
+        dataset: The dataset.
+        space: The search space over the dataset's modalities.
+        sampler: Proposes architectures.
+        pruner: Stops trials early.
+        warnings: Installed plugins that failed to import.
+    """
+
+    experiment: Experiment
+    dataset: Dataset
+    space: SearchSpace
+    sampler: Any
+    pruner: Any
+    warnings: Sequence[str]
+
+
+def prepare(file: Path, overrides: Sequence[str]) -> Setup:
+    """Read an experiment file, load its plugins and dataset, and check all that it names.
+
+    Raises:
+        RequestError: Something is wrong; says where, what was given, and what is allowed.
+    """
+    experiment, document = load_experiment(file, overrides)
+    warnings = [str(failure) for failure in load_entry_points()]
+    try:
+        return _prepare(experiment, warnings)
+    except KeyPathError as error:
+        raise document.error(error) from None
+    except RequestError as error:
+        raise RequestError(f"{document.file}: {error}") from None
+
+
+def _prepare(experiment: Experiment, warnings: list[str]) -> Setup:
+    for failure in load_plugins(experiment.plugins):
+        raise KeyPathError(("plugins",), str(failure))
+    _check_objectives(experiment)
+    sampler = _component("sampler", experiment.search.sampler, ("search", "sampler"))
+    pruner = _component("pruner", experiment.search.pruner, ("search", "pruner"))
+    dataset: Dataset = _component("dataset", experiment.data, ("data",))
+    try:
+        space = assemble(experiment.space, dataset.modalities)
+    except KeyPathError as error:
+        raise KeyPathError(("space", *error.path), error.message) from None
+    _check_training(space, experiment)
+    resolved = experiment.model_copy(update={"space": space.to_data()})
+    return Setup(resolved, dataset, space, sampler, pruner, warnings)
+
+
+def _component(kind: str, selection: dict[str, dict[str, Any]], path: tuple[str, ...]) -> Any:
+    [(name, options)] = selection.items()
+    make: Callable[..., Any] = load_dataset if kind == "dataset" else create
+    arguments = (name,) if kind == "dataset" else (kind, name)
+    try:
+        return make(*arguments, **options)
+    except KeyPathError as error:
+        raise KeyPathError((*path, name, *error.path), error.message) from None
+    except (RequestError, ValueError, TypeError) as error:
+        raise KeyPathError(path if name not in available(kind) else (*path, name), str(error)) from None
+
+
+def _check_objectives(experiment: Experiment) -> None:
+    names = available("objective")
+    for name, direction in experiment.objectives.items():
+        if name not in names:
+            raise KeyPathError(
+                ("objectives", name), f"{name!r} is not an objective; {near_misses(name, names)}"
+            )
+        natural = getattr(get("objective", name), "direction", None)
+        if direction != natural:
+            raise KeyPathError(("objectives", name), f"{name} is there to {natural}, not to {direction}")
+    cheap = [name for name in names if getattr(get("objective", name), "cheap", False)]
+    for name in experiment.constraints:
+        if name not in cheap:
+            raise KeyPathError(
+                ("constraints", name), f"{name!r} is not known before training; {near_misses(name, cheap)}"
+            )
+
+
+def _check_training(space: SearchSpace, experiment: Experiment) -> None:
+    """Every value that the space gives a training setting is legal, and no setting is given twice."""
+    searched = {
+        path.removeprefix("training."): domain
+        for path, domain in space.domains()
+        if path.startswith("training.")
+    }
+    fixed = {
+        name: Choice(value)
+        for name, value in space.to_data().get("training", {}).items()
+        if name not in searched
+    }
+    for name, domain in (searched | fixed).items():
+        path = ("space", "training", name)
+        if name not in Training.model_fields:
+            raise KeyPathError(
+                path, f"{name!r} is not a key here; {near_misses(name, Training.model_fields)}"
+            )
+        pinned = getattr(experiment.training, name)
+        if pinned != Training.model_fields[name].default:
+            raise KeyPathError(
+                path,
+                f"is searched here, but the experiment's `training` pins it to {pinned!r}; keep one of the two",
+            )
+        for value in _extremes(domain):
+            _check_value(name, value, path)
+
+
+def _check_value(name: str, value: Any, path: tuple[str, ...]) -> None:
+    try:
+        Training.model_validate({name: value})
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"].removeprefix("Input ")
+        raise KeyPathError(path, f"{value!r} is not allowed: {reason}") from None
+
+
+def _extremes(domain: Domain) -> list[Any]:
+    return list(domain.options) if isinstance(domain, Choice) else [domain.low, domain.high]

@@ -1,0 +1,185 @@
+"""The study: the sequence of trials, kept in an Optuna storage with one writer."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import event
+
+from nas.errors import TrialError
+from nas.experiment import Direction
+from nas.results.records import (
+    COMPLETE,
+    FAILED,
+    REJECTED,
+    RUNNING,
+    WAITING,
+    History,
+    Record,
+)
+from nas.results.run_directory import RunDirectory, write_atomically
+from nas.results.stored import open_storage, read_records
+from nas.search.samplers._optuna import STATES, parameters
+from nas.seeds import derive
+from nas.space import SearchSpace
+
+
+class Study:
+    """Asks a sampler for architectures, is told what they are worth, and remembers both.
+
+    The Optuna study is the record that the dashboard shows and from which a search resumes; what is
+    proposed follows from the records, the seed and the number of the trial alone.
+
+    Args:
+        run: Where the study is kept.
+        name: Name of the study.
+        space: The search space.
+        sampler: Proposes architectures.
+        objectives: Direction by objective.
+        seed: Seed of everything random in the study.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        name: str,
+        space: SearchSpace,
+        sampler: Any,
+        objectives: Mapping[str, Direction],
+        seed: int,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.run = run
+        self.space = space
+        self.sampler = sampler
+        self.objectives = dict(objectives)
+        self.seed = seed
+        self._storage = _open(run)
+        study = optuna.create_study(
+            storage=self._storage,
+            study_name=name,
+            directions=list(self.objectives.values()),
+            load_if_exists=True,
+        )
+        if study.metric_names is None:
+            study.set_metric_names(list(self.objectives))
+        self._id = study._study_id
+        self._trial_ids = [trial._trial_id for trial in study.get_trials(deepcopy=False)]
+        self.records: list[Record] = read_records(self._storage, self._id, self.objectives)
+        self._told = sum(record.finished for record in self.records)
+
+    @property
+    def history(self) -> History:
+        """All trials so far."""
+        return History(self.records, self.objectives)
+
+    def unfinished(self) -> list[Record]:
+        """Trials that an earlier session has asked for and not finished, by number."""
+        return [record for record in self.records if not record.finished]
+
+    def ask(self) -> Record:
+        """Propose the next trial."""
+        number = len(self.records)
+        proposal_seed = derive(self.seed, number, "proposal")
+        architecture = self.sampler.propose(self.space, self.history, proposal_seed)
+        record = Record(
+            number, derive(self.seed, number, "trial"), architecture, RUNNING, asked_after=self._told
+        )
+        file = self.run.trial(number) / "architecture.json"
+        write_atomically(file, json.dumps(architecture.to_data(), indent=1))
+        self._trial_ids.append(self._store(record))
+        self.records.append(record)
+        self.run.append_event(
+            "asked",
+            trial=number,
+            seed=record.seed,
+            proposal_seed=proposal_seed,
+            asked_after=self._told,
+            architecture_id=architecture.id,
+        )
+        return record
+
+    def restart(self, record: Record) -> Record:
+        """Run a trial again that an earlier session had asked for and not finished."""
+        if record.state == WAITING:
+            self._set_state(record.number, TrialState.RUNNING)
+        self.records[record.number] = replace(record, state=RUNNING)
+        self.run.append_event("restarted", trial=record.number)
+        return self.records[record.number]
+
+    def release(self, number: int) -> None:
+        """Put a running trial back: it is interrupted, and runs again when the search is resumed."""
+        self._set_state(number, TrialState.WAITING)
+        self.records[number] = replace(self.records[number], state=WAITING)
+        self.run.append_event("released", trial=number)
+
+    def tell(self, number: int, values: Mapping[str, float], seconds: float) -> None:
+        """Complete a trial with its final objectives and logged measures."""
+        record = replace(
+            self.records[number], state=COMPLETE, values=dict(values), seconds=seconds, told=self._told
+        )
+        self._finish(record, [values[name] for name in self.objectives])
+        self.run.append_event("told", trial=number, values=dict(values), seconds=round(seconds, 3))
+
+    def fail(self, number: int, error: TrialError, seconds: float) -> None:
+        """End a trial without a result; a violated constraint rejects it, anything else fails it."""
+        state = REJECTED if error.kind == "constraint" else FAILED
+        failure = (error.kind, error.message)
+        record = replace(self.records[number], state=state, failure=failure, seconds=seconds, told=self._told)
+        self._finish(record, None)
+        self.run.append_event(state, trial=number, kind=error.kind, message=error.message)
+
+    def close(self) -> None:
+        """Close the database, so that all of it is in one file."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def _store(self, record: Record) -> int:
+        values, distributions = parameters(self.space, record.architecture)
+        trial = create_trial(
+            state=STATES[record.state],
+            params=values,
+            distributions=distributions,
+            user_attrs={
+                "architecture": record.architecture.to_data(),
+                "architecture_id": record.architecture.id,
+                "seed": record.seed,
+                "asked_after": record.asked_after,
+            },
+        )
+        return self._storage.create_new_trial(self._id, template_trial=trial)
+
+    def _finish(self, record: Record, values: list[float] | None) -> None:
+        """Write the result; the change of state is last, and is what makes the trial finished."""
+        trial_id = self._trial_ids[record.number]
+        details: dict[str, Any] = {
+            name: value for name, value in record.values.items() if name not in self.objectives
+        }
+        details |= {"seconds": record.seconds, "told": record.told, "state": record.state}
+        if record.failure:
+            details["failure"] = list(record.failure)
+        for name, value in details.items():
+            self._storage.set_trial_user_attr(trial_id, name, value)
+        self._set_state(record.number, STATES[record.state], values)
+        self.records[record.number] = record
+        self._told += 1
+
+    def _set_state(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
+        self._storage.set_trial_state_values(self._trial_ids[number], state, values)
+
+
+def _open(run: RunDirectory) -> RDBStorage:
+    """The run's SQLite database, with a write-ahead log: killing the writer loses nothing."""
+    storage = open_storage(run.storage_url)
+
+    @event.listens_for(storage.engine, "connect")
+    def _journal(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    storage.engine.dispose()
+    return storage

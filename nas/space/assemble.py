@@ -1,0 +1,178 @@
+"""From the data of a space file to a `SearchSpace`, with the registry's components filled in."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from nas.errors import KeyPathError, RequestError, near_misses
+from nas.modality import ModalitySpec
+from nas.registry import available, get, hyper_parameters
+from nas.space.domains import Choice, Component, Domain, Int, domain_from_data
+from nas.space.search_space import Fixed, Group, Node, SearchSpace, Select
+
+SLOTS = ("dim", "encoders", "connector", "fusion", "head", "training")
+DIM = Int(16, 128, log=True)
+
+Path: TypeAlias = tuple[str, ...]
+Misfit: TypeAlias = Callable[[type], str | None]
+
+
+def assemble(data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) -> SearchSpace:
+    """Read a search space; what the data leave out comes from the components.
+
+    Args:
+        data: A mapping of slots, as in a file of `search_spaces/`. A component slot that is left
+            out is a choice among all components that fit; so `{}` is the space of everything.
+        modalities: The dataset's modalities, which decide what fits.
+
+    Raises:
+        KeyPathError: A key, value, domain or component is not allowed; names its key path.
+    """
+    data = _mapping(data, ())
+    _known_keys(data, SLOTS, ())
+    specs = list(modalities.values())
+    slots: dict[str, Node] = {
+        "dim": _hyper_parameter(data.get("dim", DIM.to_data()), ("dim",), DIM),
+        "encoders": _encoders(data.get("encoders", {}), modalities),
+        "connector": _component(data.get("connector", EVERYTHING), "connector", ("connector",)),
+        "fusion": _component(
+            data.get("fusion", EVERYTHING), "fusion", ("fusion",), lambda c: _fusion_misfit(c, len(specs))
+        ),
+        "head": _component(data.get("head", EVERYTHING), "head", ("head",)),
+    }
+    training = _mapping(data.get("training", {}), ("training",))
+    if training:
+        slots["training"] = Group(
+            {name: _hyper_parameter(value, ("training", name)) for name, value in training.items()}
+        )
+    return SearchSpace(Group(slots))
+
+
+EVERYTHING = {"choice": "all"}
+
+
+def _encoders(data: Any, modalities: Mapping[str, ModalitySpec]) -> Group:
+    given = _mapping(data, ("encoders",))
+    kinds = {kind for name in available("encoder") for kind in getattr(get("encoder", name), "kinds", ())}
+    _known_keys(given, [*modalities, *kinds], ("encoders",))
+    children = {}
+    for name, spec in modalities.items():
+        key = name if name in given else spec.kind
+        misfit: Misfit = lambda component, spec=spec: _encoder_misfit(component, spec)  # type: ignore[misc]  # noqa: E731
+        children[name] = _component(given.get(key, EVERYTHING), "encoder", ("encoders", key), misfit)
+    return Group(children)
+
+
+def _encoder_misfit(component: type, spec: ModalitySpec) -> str | None:
+    kinds = getattr(component, "kinds", ())
+    return None if spec.kind in kinds else f"reads {' or '.join(kinds)}, not {spec.kind}"
+
+
+def _fusion_misfit(component: type, count: int) -> str | None:
+    low, high = getattr(component, "modalities", (1, None))
+    if low <= count <= (high or count):
+        return None
+    wanted = f"{low}" if low == high else f"{low} to {high}" if high else f"at least {low}"
+    return f"takes {wanted} modalities, and there are {count}"
+
+
+def _component(data: Any, kind: str, path: Path, misfit: Misfit = lambda component: None) -> Select:
+    """Read a component slot: a name, `{name: settings}`, or `{choice: all | names | {name: settings}}`."""
+    if isinstance(data, Mapping) and set(data) == {"choice"}:
+        return _choice(data["choice"], kind, (*path, "choice"), misfit)
+    return Select(kind, dict([_option(data, kind, path, misfit)]))
+
+
+def _choice(data: Any, kind: str, path: Path, misfit: Misfit) -> Select:
+    if data == "all":
+        data = [name for name in available(kind) if misfit(get(kind, name)) is None]
+        if not data:
+            raise KeyPathError(path, f"no {kind} fits here; registered are: {', '.join(available(kind))}")
+    if isinstance(data, Mapping):
+        data = [{name: settings} for name, settings in data.items()]
+    if not isinstance(data, list) or not data:
+        raise KeyPathError(
+            path, f"{data!r} is no choice; give `all`, a list of {kind} names, or {{name: settings}}"
+        )
+    options = [_option(item, kind, path, misfit) for item in data]
+    names = [name for name, _ in options]
+    if len(set(names)) < len(names):
+        raise KeyPathError(path, f"a {kind} is given twice: {', '.join(names)}")
+    return Select(kind, dict(options))
+
+
+def _option(data: Any, kind: str, path: Path, misfit: Misfit) -> tuple[str, Group]:
+    if isinstance(data, str):
+        data = {data: {}}
+    if not isinstance(data, Mapping) or len(data) != 1:
+        raise KeyPathError(path, f"{data!r} is no {kind}; give its name, {{name: settings}} or {{choice: …}}")
+    [(name, settings)] = data.items()
+    try:
+        component = get(kind, name)
+    except RequestError as error:
+        raise KeyPathError(path, str(error)) from None
+    if reason := misfit(component):
+        fitting = [other for other in available(kind) if misfit(get(kind, other)) is None]
+        raise KeyPathError(path, f"{kind} {name!r} {reason}; fitting: {', '.join(fitting) or 'none'}")
+    return name, _settings(settings, kind, component, (*path, name))
+
+
+def _settings(data: Any, kind: str, component: type, path: Path) -> Group:
+    given = _mapping({} if data is None else data, path)
+    domains: Mapping[str, Domain | Component] = getattr(component, "domains", {})
+    _known_keys(given, hyper_parameters(kind, component), path)
+    children: dict[str, Node] = {}
+    for name in [*domains, *(name for name in given if name not in domains)]:
+        own = domains.get(name)
+        if isinstance(own, Component):
+            children[name] = _nested(given.get(name, EVERYTHING), own, (*path, name))
+        elif name in given:
+            children[name] = _hyper_parameter(given[name], (*path, name), own)
+        elif own is not None:
+            children[name] = own
+    return Group(children)
+
+
+def _nested(data: Any, slot: Component, path: Path) -> Select:
+    def misfit(component: type) -> str | None:
+        return None if slot.fits(component) else f"does not fit ({slot})"
+
+    return _component(data, slot.kind, path, misfit)
+
+
+def _hyper_parameter(data: Any, path: Path, own: Domain | None = None) -> Node:
+    """Read a value or a domain, of the same type as the component's own domain."""
+    node: Fixed | Domain
+    if isinstance(data, Mapping):
+        try:
+            node = domain_from_data(data)
+        except (ValueError, TypeError) as error:
+            raise KeyPathError(path, str(error)) from None
+    else:
+        node = Fixed(data)
+    if own is not None and not _same_type(node, own):
+        raise KeyPathError(path, f"{data!r} does not fit; the component's own domain is {own}")
+    return node
+
+
+def _same_type(node: Fixed | Domain, own: Domain) -> bool:
+    values = [node.value] if isinstance(node, Fixed) else _representatives(node)
+    if isinstance(own, Choice):
+        return True
+    wanted = int if isinstance(own, Int) else int | float
+    return all(isinstance(value, wanted) and not isinstance(value, bool) for value in values)
+
+
+def _representatives(domain: Domain) -> list[Any]:
+    return list(domain.options) if isinstance(domain, Choice) else [domain.low, domain.high]
+
+
+def _mapping(data: Any, path: Path) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise KeyPathError(path, f"{data!r} is not a mapping of keys to values")
+    return data
+
+
+def _known_keys(data: Mapping[str, Any], allowed: Any, path: Path) -> None:
+    for key in data:
+        if key not in allowed:
+            raise KeyPathError((*path, str(key)), f"{key!r} is not a key here; {near_misses(key, allowed)}")

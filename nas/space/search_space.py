@@ -1,0 +1,184 @@
+"""The search space: a tree of domains and component choices.
+
+For algorithms a space is a flat dictionary of `path: domain`, conditional on the choices made; for
+building it is the tree again. `SearchSpace.draw` is the only traversal that proposes.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from nas.space.architecture import Architecture
+from nas.space.domains import Choice, Domain, Float, Int, Value
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A value that the experiment pins."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Group:
+    """Named parts that are all there: the slots of a network, the hyper-parameters of a component."""
+
+    children: Mapping[str, "Node"]
+
+
+@dataclass(frozen=True)
+class Select:
+    """One component out of several of one kind, each with its own hyper-parameters."""
+
+    kind: str
+    options: Mapping[str, Group]
+
+
+Node: TypeAlias = Fixed | Int | Float | Choice | Group | Select
+Choose: TypeAlias = Callable[[str, Domain], Value]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A tree of domains and component choices; its points are architectures.
+
+    Args:
+        root: The slots of the network. `nas.space.assemble.assemble` reads it from a file's data.
+    """
+
+    root: Group
+
+    def draw(self, choose: Choose) -> Architecture:
+        """The architecture that results from choosing a value for every domain met on the way.
+
+        Args:
+            choose: Called with the path of a decision and its domain, in a fixed order; only the
+                decisions that the earlier ones leave open are asked for.
+        """
+        return Architecture(_draw(self.root, "", choose))
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """A random architecture: every domain sampled, every component equally likely."""
+        return self.draw(lambda path, domain: domain.sample(rng))
+
+    def decisions(self, architecture: Architecture) -> dict[str, tuple[Domain, Value]]:
+        """The decisions that lead to `architecture`: path to domain and value, in drawing order.
+
+        Raises:
+            ValueError: The architecture is not a point of this space; the message names the path.
+        """
+        found: dict[str, tuple[Domain, Value]] = {}
+        _follow(self.root, architecture, "", found)
+        return found
+
+    def __contains__(self, architecture: Architecture) -> bool:
+        try:
+            self.decisions(architecture)
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def size(self) -> float:
+        """Number of architectures; infinite where a real number is searched."""
+        return _size(self.root)
+
+    def domains(self) -> Iterator[tuple[str, Domain]]:
+        """Every decision of the space with its path, conditional ones included."""
+        return _domains(self.root, "")
+
+    def to_data(self) -> dict[str, Any]:
+        """The space as it would stand in a file, with every default written out."""
+        data: dict[str, Any] = _to_data(self.root)
+        return data
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _draw(node: Node, path: str, choose: Choose) -> Any:
+    match node:
+        case Fixed(value):
+            return value
+        case Group(children):
+            return {name: _draw(child, _join(path, name), choose) for name, child in children.items()}
+        case Select(_, options):
+            name = next(iter(options)) if len(options) == 1 else str(choose(path, Choice(*options)))
+            return {name: _draw(options[name], _join(path, name), choose)}
+        case _:
+            return choose(path, node)
+
+
+def _follow(node: Node, value: Any, path: str, found: dict[str, tuple[Domain, Value]]) -> None:
+    match node:
+        case Fixed(fixed):
+            if Architecture({"value": fixed}) != Architecture({"value": value}):
+                raise ValueError(f"{path}: {value!r} is not the pinned value {fixed!r}")
+        case Group(children):
+            _require_keys(value, children, path)
+            for name, child in children.items():
+                _follow(child, value[name], _join(path, name), found)
+        case Select(_, options):
+            name = next(iter(value)) if isinstance(value, Mapping) and len(value) == 1 else ""
+            if name not in options:
+                raise ValueError(f"{path}: {value!r} is none of {', '.join(options)}")
+            if len(options) > 1:
+                found[path] = (Choice(*options), name)
+            _follow(options[name], value[name], _join(path, name), found)
+        case _:
+            value = float(value) if isinstance(node, Float) and isinstance(value, int) else value
+            if not node.contains(value):
+                raise ValueError(f"{path}: {value!r} is not within {node}")
+            found[path] = (node, value)
+
+
+def _require_keys(value: Any, children: Mapping[str, Node], path: str) -> None:
+    given = set(value) if isinstance(value, Mapping) else set()
+    if given != set(children):
+        differing = ", ".join(sorted(given ^ set(children)))
+        raise ValueError(f"{path or 'architecture'}: {differing} missing here or there")
+
+
+def _size(node: Node) -> float:
+    match node:
+        case Fixed():
+            return 1
+        case Group(children):
+            return math.prod(_size(child) for child in children.values())
+        case Select(_, options):
+            return sum(_size(option) for option in options.values())
+        case _:
+            return node.size
+
+
+def _domains(node: Node, path: str) -> Iterator[tuple[str, Domain]]:
+    match node:
+        case Fixed():
+            return
+        case Group(children):
+            for name, child in children.items():
+                yield from _domains(child, _join(path, name))
+        case Select(_, options):
+            if len(options) > 1:
+                yield path, Choice(*options)
+            for name, option in options.items():
+                yield from _domains(option, _join(path, name))
+        case _:
+            yield path, node
+
+
+def _to_data(node: Node) -> Any:
+    match node:
+        case Fixed(value):
+            return value
+        case Group(children):
+            return {name: _to_data(child) for name, child in children.items()}
+        case Select(_, options):
+            named = {name: _to_data(option) for name, option in options.items()}
+            return named if len(named) == 1 else {"choice": named}
+        case _:
+            return node.to_data()

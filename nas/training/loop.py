@@ -1,0 +1,136 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nas.datasets import Split
+from nas.errors import TrialError
+from nas.experiment import Training
+from nas.network import Network
+from nas.seeds import derive
+
+PREDICTION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known after one epoch.
+
+    Args:
+        number: Counted from 1.
+        train_loss: Mean loss over the epoch's training samples.
+        outputs: Network outputs on the validation split, `(N, out_dim)`.
+        labels: Labels of the validation split, `(N,)`.
+        seconds: Time since the training began.
+    """
+
+    number: int
+    train_loss: float
+    outputs: Tensor
+    labels: Tensor
+    seconds: float
+
+
+def train(
+    network: Network,
+    training: Split,
+    validation: Split,
+    settings: Training,
+    seed: int,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Epoch:
+    """Train a network in place with AdamW and return its last epoch.
+
+    Args:
+        network: The network, on the device where it shall be trained.
+        training: Samples to learn from.
+        validation: Samples to predict after every epoch.
+        settings: Epochs, batch size, learning rate and so on.
+        seed: Seed of the batches' order and of dropout.
+        on_epoch: Called after every epoch.
+
+    Raises:
+        TrialError: The loss is not finite (kind `nan`).
+    """
+    if not len(training):
+        raise ValueError("the training split is empty")
+    device = next(network.parameters()).device
+    order = torch.Generator().manual_seed(derive(seed, "batches"))
+    torch.manual_seed(derive(seed, "dropout"))
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    steps = math.ceil(len(training) / settings.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(settings, steps * settings.epochs))
+    started = time.perf_counter()
+    for number in range(1, settings.epochs + 1):
+        loss = _train_epoch(network, training, settings, order, optimizer, schedule, device)
+        if not math.isfinite(loss):
+            raise TrialError("nan", f"the training loss is {loss} in epoch {number} of {settings.epochs}")
+        outputs, labels = predict(network, validation)
+        epoch = Epoch(number, loss, outputs, labels, time.perf_counter() - started)
+        on_epoch(epoch)
+    return epoch
+
+
+def predict(network: Network, split: Split) -> tuple[Tensor, Tensor]:
+    """Outputs `(N, out_dim)` and labels `(N,)` of a split, in its order, without dropout."""
+    device = next(network.parameters()).device
+    outputs, labels = [], []
+    network.eval()
+    with torch.inference_mode():
+        for indices in torch.arange(len(split)).split(PREDICTION_BATCH):
+            batch = split.batch(indices).to(device)
+            outputs.append(network(batch.inputs, batch.masks, batch.present))
+            labels.append(batch.labels)
+    return torch.cat(outputs), torch.cat(labels)
+
+
+def _train_epoch(
+    network: Network,
+    split: Split,
+    settings: Training,
+    order: torch.Generator,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    device: torch.device,
+) -> float:
+    """One pass over the split in a new random order; the mean loss."""
+    network.train()
+    total = torch.zeros((), device=device)
+    for indices in _batches(len(split), settings.batch_size, order):
+        batch = split.batch(indices).to(device)
+        outputs = network(batch.inputs, batch.masks, batch.present)
+        loss = F.cross_entropy(outputs, batch.labels, label_smoothing=settings.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if settings.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
+        optimizer.step()
+        schedule.step()
+        total += loss.detach() * len(indices)
+    return total.item() / len(split)
+
+
+def _batches(samples: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
+    return iter(torch.randperm(samples, generator=order).split(size))
+
+
+def _schedule(settings: Training, steps: int) -> Callable[[int], float]:
+    """Factor of the learning rate at a step: a linear warm-up, then the chosen course."""
+    warmup = max(1, round(settings.warmup * steps))
+
+    def factor(step: int) -> float:
+        rise = min(1.0, (step + 1) / warmup)
+        if settings.schedule == "constant":
+            return rise
+        progress = min(1.0, max(0, step - warmup) / max(1, steps - warmup))
+        return rise * (1 + math.cos(math.pi * progress)) / 2
+
+    return factor
