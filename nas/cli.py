@@ -21,12 +21,21 @@ class Parser(argparse.ArgumentParser):
 
 def positive(text: str) -> int:
     """A whole number of at least 1, for `add_argument(type=positive)`."""
+    return _whole(text, 1)
+
+
+def natural(text: str) -> int:
+    """A whole number of at least 0, for `add_argument(type=natural)`."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, low: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+        number = low - 1
+    if number < low:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
     return number
 
 

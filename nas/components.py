@@ -44,7 +44,7 @@ def _list(kind: str) -> None:
 
 def _check(kind: str | None, name: str) -> int:
     if kind is None:
-        raise RequestError("--check needs the kind too, such as: python -m nas.components fusion --check late")
+        raise RequestError("--check needs the kind too: python -m nas.components fusion --check late")
     get(kind, name)
     from nas.contract import ContractError, check_component
 

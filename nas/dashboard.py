@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from nas.cli import DONE, Parser, positive, run_command
@@ -42,10 +43,8 @@ def _serve(url: str, port: int) -> None:
     from nas.results.stored import open_storage
 
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    try:
+    with suppress(KeyboardInterrupt):
         run_server(open_storage(url), host=HOST, port=port)
-    except KeyboardInterrupt:
-        pass
 
 
 def _check_port(port: int) -> None:

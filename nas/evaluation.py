@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from nas.datasets import Dataset, Split
 from nas.errors import TrialError
@@ -61,9 +62,8 @@ class Evaluator:
         self.objectives = {
             name: create("objective", name) for name in [*objectives, *names, *self.constraints]
         }
-        self.splits = {
-            name: _on(split, self.device) for name, split in dataset.splits.items() if name != "test"
-        }
+        used = ("train", "validation")  # the test split is for retraining alone
+        self.splits = {name: _on(dataset.splits[name], self.device) for name in used}
 
     def __call__(
         self,
@@ -80,12 +80,12 @@ class Evaluator:
         started = time.perf_counter()
         try:
             network = self.build(architecture, seed)
-            cheap = self.measure(network, cheap=True)
+            cheap = self.measure(network)
             self._check(cheap)
             epochs: list[dict[str, float]] = []
 
             def note(epoch: Epoch) -> None:
-                measured = self.measure(network, cheap=False, epoch=epoch)
+                measured = self.measure(network, epoch.outputs, epoch.labels)
                 epochs.append(
                     {"epoch": epoch.number, "train_loss": epoch.train_loss, "seconds": epoch.seconds}
                     | measured
@@ -106,19 +106,16 @@ class Evaluator:
         initial = derive(seed, "initialisation")
         return build(architecture, self.dataset.modalities, self.dataset.task, initial).to(self.device)
 
-    def measure(self, network: Network, *, cheap: bool, epoch: Epoch | None = None) -> dict[str, float]:
-        """The cheap objectives of a network, or the others, by name."""
+    def measure(
+        self, network: Network, outputs: Tensor | None = None, labels: Tensor | None = None
+    ) -> dict[str, float]:
+        """The cheap objectives of a network; given outputs `(N, out_dim)` and labels, the others."""
         sample = self.splits["train"].batch(torch.zeros(1, dtype=torch.long)).to(self.device)
-        context = Context(
-            network,
-            self.dataset.modalities,
-            self.dataset.task,
-            sample,
-            None if epoch is None else epoch.outputs,
-            None if epoch is None else epoch.labels,
-        )
+        dataset = self.dataset
+        context = Context(network, dataset.modalities, dataset.task, sample, outputs, labels)
+        cheap = outputs is None
         return {
-            name: objective(context)
+            name: float(objective(context))
             for name, objective in self.objectives.items()
             if objective.cheap == cheap
         }

@@ -59,7 +59,9 @@ class Display:
                 self.epochs.pop(number, None)
                 line = _line(self.study.records[number], self.study.history)
                 if isinstance(report, Failed) or not self.live:
-                    self.console.print(f"{self._counts()}  {line}", highlight=False)
+                    self.console.print(
+                        f"{self._counts()}  {line}", highlight=False, soft_wrap=True, markup=False
+                    )
         if self.live:
             self.live.update(self._render(), refresh=True)
 
@@ -82,7 +84,7 @@ class Display:
 
     def _counts(self) -> str:
         done = sum(record.finished for record in self.study.records)
-        return f"[{done}/{self.trials}]".replace("[", r"\[") + f" {self._left(done)}"
+        return f"[{done}/{self.trials}] {self._left(done)}"
 
     def _left(self, done: int) -> str:
         fresh = done - self.finished_before
@@ -102,9 +104,9 @@ def front_table(history: History, rows: int | None = None) -> Table:
     names = [*history.objectives, *(name for name in LOGGED if name not in history.objectives)]
     table = Table(title=f"front of {sum(r.state == COMPLETE for r in history.records)} complete trials")
     for heading in ("trial", *names):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("connector", "fusion", "head"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     members = history.front()
     for record in members[:rows]:
         parts = [" ".join(record.architecture[slot]) for slot in ("connector", "fusion", "head")]
@@ -116,15 +118,21 @@ def front_table(history: History, rows: int | None = None) -> Table:
 
 def show_front(history: History, run: RunDirectory) -> None:
     """Print the front and where to find everything."""
-    console = Console(soft_wrap=True)
-    console.print(front_table(history))
+    console = Console()
+    wide = Console(width=max(console.width, 110)) if not console.is_terminal else console
+    wide.print(front_table(history))
     for state in (FAILED, REJECTED):
         records = [record for record in history.records if record.state == state]
         if records:
-            console.print(f"{len(records)} {state}; the last: {_line(records[-1], history)}", highlight=False)
+            _say(console, f"{len(records)} {state}; the last: {_line(records[-1], history)}")
     for name in ("pareto.png", "pareto.csv", "report.html"):
-        console.print(f"  {run.path / name}", highlight=False)
-    console.print(f"Look at every trial with\n  python -m nas.dashboard {run.path}", highlight=False)
+        _say(console, f"  {run.path / name}")
+    _say(console, f"Look at every trial with\n  python -m nas.dashboard {run.path}")
+
+
+def _say(console: Console, text: str) -> None:
+    """Print text as it is: paths and messages are neither markup nor to be broken into lines."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _line(record: Record, history: History) -> str:

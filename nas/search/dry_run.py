@@ -31,7 +31,7 @@ def show(setup: Setup) -> None:
 def _cost(setup: Setup, architecture: Architecture) -> dict[str, float]:
     experiment = setup.experiment
     evaluator = Evaluator(setup.dataset, list(experiment.objectives), experiment.training)
-    return evaluator.measure(evaluator.build(architecture, experiment.search.seed), cheap=True)
+    return evaluator.measure(evaluator.build(architecture, experiment.search.seed))
 
 
 def _grow(tree: Tree, group: Group) -> None:

@@ -122,7 +122,7 @@ def _check_training(space: SearchSpace, experiment: Experiment) -> None:
         if pinned != Training.model_fields[name].default:
             raise KeyPathError(
                 path,
-                f"is searched here, but the experiment's `training` pins it to {pinned!r}; keep one of the two",
+                f"is searched here and pinned to {pinned!r} by the experiment's `training`; keep one",
             )
         for value in _extremes(domain):
             _check_value(name, value, path)

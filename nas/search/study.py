@@ -1,6 +1,7 @@
 """The study: the sequence of trials, kept in an Optuna storage with one writer."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -65,8 +66,10 @@ class Study:
             directions=list(self.objectives.values()),
             load_if_exists=True,
         )
-        if study.metric_names is None:
-            study.set_metric_names(list(self.objectives))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if study.metric_names is None:
+                study.set_metric_names(list(self.objectives))
         self._id = study._study_id
         self._trial_ids = [trial._trial_id for trial in study.get_trials(deepcopy=False)]
         self.records: list[Record] = read_records(self._storage, self._id, self.objectives)

@@ -203,10 +203,15 @@ def domain_from_data(data: Mapping[str, Any]) -> Domain:
     Raises:
         ValueError: The mapping is no domain, or the domain is empty or inverted.
     """
-    known = {"int": (Int, {"log", "step"}), "float": (Float, {"log"}), "choice": (Choice, set())}
-    [kind] = [key for key in data if key in known] or [None]
-    if kind is None:
-        raise ValueError(f"{dict(data)!r} is not a domain; allowed: int, float, choice")
+    known: dict[str, tuple[Any, set[str]]] = {
+        "int": (Int, {"log", "step"}),
+        "float": (Float, {"log"}),
+        "choice": (Choice, set()),
+    }
+    kinds = [key for key in data if key in known]
+    if len(kinds) != 1:
+        raise ValueError(f"{dict(data)!r} is not a domain; give one of int, float, choice")
+    kind = kinds[0]
     make, options = known[kind]
     extra = {key: value for key, value in data.items() if key != kind}
     for key in extra.keys() - options:
@@ -218,7 +223,8 @@ def domain_from_data(data: Mapping[str, Any]) -> Domain:
         raise ValueError(f"{kind!r} takes a list, not {bounds!r}")
     if kind != "choice" and len(bounds) != 2:
         raise ValueError(f"{kind!r} takes [low, high], not {bounds!r}")
-    return make(*bounds, **extra) if kind != "choice" else Choice(list(bounds))
+    domain: Domain = Choice(list(bounds)) if kind == "choice" else make(*bounds, **extra)
+    return domain
 
 
 def _check_bounds(low: float, high: float, log: bool, above: int) -> None:
