@@ -47,19 +47,23 @@ class Network(nn.Module):
             return_gates: Return `(outputs, {"type", "weights"})`.
         """
         masks = masks or {}
-        features = [
-            _pool(encoder(inputs[name], masks.get(name)), masks.get(name))
-            for name, encoder in self.encoders.items()
-        ]
-        if present is not None:
-            features = [
-                values.masked_fill(~present[:, index, None], 0) for index, values in enumerate(features)
-            ]
+        features = []
+        for index, (name, encoder) in enumerate(self.encoders.items()):
+            there = None if present is None else present[:, index]
+            tokens = encoder(_or_zeros(inputs[name], there), masks.get(name))
+            features.append(_or_zeros(_pool(tokens, masks.get(name)), there))
         features = self.connector(features)
         if not return_gates:
             return self.head(self.fusion(features, present))
         fused, gates = self.fusion(features, present, return_gates=True)
         return self.head(fused), gates
+
+
+def _or_zeros(values: Tensor, there: Tensor | None) -> Tensor:
+    """Zeros for the samples where a modality is absent, whatever stands there, NaN included."""
+    if there is None:
+        return values
+    return values.masked_fill(~there.view(-1, *[1] * (values.dim() - 1)), 0)
 
 
 def _pool(tokens: Tensor, mask: Tensor | None) -> Tensor:

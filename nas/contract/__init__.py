@@ -4,32 +4,31 @@ A plugin author runs `nas.check_component("fusion", "mean")`. Each point of the 
 short function that yields what is wrong; all violated points are reported together.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from nas.contract import _encoders, _fusions, _modules, _torchless
+from nas.contract._cases import Case, ModuleCase, cases
+from nas.contract._declarations import DOCSTRING, declarations
 from nas.errors import RequestError, near_misses
-from nas.modality import ModalitySpec
-from nas.registry import KINDS, available, create, get, hyper_parameters
-from nas.space import Component
-from nas.topologies import Edges
+from nas.registry import KINDS, get, hyper_parameters
 
-Point: TypeAlias = Callable[[Any], Iterator[str]]
-Points: TypeAlias = dict[str, Point]
+__all__ = ["ContractError", "check_component"]
 
-SAMPLES = 4
-SPECS = {
-    "image": ModalitySpec("image", (3, 32, 32)),
-    "audio": ModalitySpec("audio", (1, 32, 24)),
-    "text": ModalitySpec("text", (12,), vocabulary=50),
-    "vector": ModalitySpec("vector", (20,)),
+_POINTS: dict[str, Mapping[str, Callable[[Any], Iterator[str]]]] = {
+    "encoder": _modules.POINTS | _encoders.POINTS,
+    "connector": _modules.POINTS,
+    "fusion": _modules.POINTS | _fusions.POINTS,
+    "head": _modules.POINTS,
+    "topology": _torchless.TOPOLOGY_POINTS,
+    "rewiring": _torchless.REWIRING_POINTS,
+    "objective": _torchless.OBJECTIVE_POINTS,
+    "sampler": _torchless.SAMPLER_POINTS,
+    "pruner": _torchless.PRUNER_POINTS,
 }
-DIM = 32
-SEGMENTS = (DIM, DIM, DIM)
 
 
 class ContractError(Exception):
@@ -64,72 +63,35 @@ def check_component(kind: str, name: str, **settings: Any) -> None:
 
 
 def _violations(kind: str, name: str, component: type, settings: dict[str, Any]) -> Iterator[str]:
-    yield from _failures({"docstring": _has_docstring}, (kind, component))
-    misdeclared = list(_failures(_DECLARATIONS | _DECLARATIONS_OF_KIND.get(kind, {}), (kind, component)))
+    yield from _failures(DOCSTRING, (kind, component))
+    misdeclared = _failures(declarations(kind), (kind, component))
     yield from misdeclared
     if misdeclared or kind == "dataset":
         return
     reported = set()
-    for case in _cases(kind, name, component, settings):
-        for failure in _failures(_POINTS[kind], case):
+    for case in cases(kind, name, component, settings):
+        for failure in _case_failures(case):
             if failure not in reported:
                 yield f"{failure} [{case}]"
             reported.add(failure)
 
 
-def _failures(points: Points, subject: Any) -> Iterator[str]:
-    for claim, point in points.items():
-        try:
-            faults = list(point(subject))
-        except Exception as error:
-            faults = [f"{type(error).__name__}: {error}"]
-        yield from (f"{claim}: {fault}" for fault in faults)
-        if faults and claim == _BUILDS:
-            return
+def _case_failures(case: Case) -> list[str]:
+    return _failures({"its domains sample and build": _builds}, case) or _failures(_POINTS[case.kind], case)
 
 
-_BUILDS = "its domains sample and build"
-_DECLARATIONS: Points = {
-    "its domains belong to its constructor": _domains_are_arguments,
-    "its hyper-parameters can be left out or searched": _hyper_parameters_are_settable,
-}
-_DECLARATIONS_OF_KIND: dict[str, Points] = {
-    "encoder": {"declares what it reads": _declares_kinds},
-    "fusion": {"declares what it takes": _declares_modalities},
-    "dataset": {"has the attributes of a dataset": _dataset_attributes},
-}
-_TORCH_POINTS: Points = {
-    _BUILDS: _builds,
-    "shapes": _shapes,
-    "every parameter is registered and learns": _parameters_learn,
-    "state_dict round trip": _state_restores,
-    "deterministic in eval mode": _deterministic,
-    "samples do not see each other in eval mode": _samples_are_apart,
-}
-_POINTS: dict[str, Points] = {
-    "encoder": _TORCH_POINTS
-    | {
-        "padding takes no part": _padding_is_ignored,
-        "a text without tokens is finite": _empty_texts_are_finite,
-    },
-    "connector": _TORCH_POINTS,
-    "fusion": _TORCH_POINTS
-    | {
-        "absent modalities have no influence": _absent_do_not_matter,
-        "gradients with absent modalities": _absent_leave_gradients,
-        "nothing present": _nothing_present_is_finite,
-        "all present is the same as present=None": _all_present_is_none,
-        "return_gates": _gates_have_their_form,
-        "no modality vanishes for a batch": _no_modality_vanishes,
-    },
-    "head": _TORCH_POINTS,
-    "topology": {
-        _BUILDS: _constructs,
-        "its edges fit the layer": _edges_fit,
-        "its edges follow the seed": _edges_follow_the_seed,
-    },
-    "rewiring": {_BUILDS: _constructs, "rewires": _has_method("step")},
-    "objective": {_BUILDS: _constructs, "measures": _measures},
-    "sampler": {_BUILDS: _constructs, "proposes": _has_method("propose")},
-    "pruner": {_BUILDS: _constructs, "decides": _has_method("stops")},
-}
+def _failures(points: Mapping[str, Callable[[Any], Iterator[str]]], subject: Any) -> list[str]:
+    return [f"{claim}: {fault}" for claim, point in points.items() for fault in _faults(point, subject)]
+
+
+def _faults(point: Callable[[Any], Iterator[str]], subject: Any) -> list[str]:
+    try:
+        return list(point(subject))
+    except Exception as error:
+        return [f"{type(error).__name__}: {error}"]
+
+
+def _builds(case: Case) -> Iterator[str]:
+    built = case.build()
+    if isinstance(case, ModuleCase) and not isinstance(built, nn.Module):
+        yield f"a {case.kind} is a torch.nn.Module, not a {type(built).__name__}"

@@ -1,8 +1,31 @@
 """Cases: one component, built in one way, with inputs that suit it."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nas.modality import ModalitySpec
+from nas.registry import KINDS, available, create, get, hyper_parameters
+from nas.space import Component
+
+SAMPLES = 4
+SPECS = {
+    "image": ModalitySpec("image", (3, 32, 32)),
+    "audio": ModalitySpec("audio", (1, 32, 24)),
+    "text": ModalitySpec("text", (12,), vocabulary=50),
+    "vector": ModalitySpec("vector", (20,)),
+}
+DIM = 32
+SEGMENTS = (DIM, DIM, DIM)
+
+
 @dataclass(frozen=True, eq=False)
-class _Case:
-    """A component with the settings of one build, and inputs that suit it."""
+class Case:
+    """A component with the settings of one build."""
 
     kind: str
     name: str
@@ -18,17 +41,28 @@ class _Case:
         return ", ".join(parts) or "defaults"
 
 
-class _EncoderCase(_Case):
+class ModuleCase(Case):
+    """A torch module, with inputs that suit it."""
+
     def inputs(self, batch: int) -> list[Tensor]:
-        spec: ModalitySpec = self.given["spec"]
-        generator = _generator()
-        if spec.kind != "text":
-            return [torch.randn(batch, *spec.shape, generator=generator)]
-        ids = torch.randint(1, spec.vocabulary or 2, (batch, *spec.shape), generator=generator)
-        return [ids * _real_tokens(ids)]
+        raise NotImplementedError
 
     def run(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         return [module(inputs[0])]
+
+    def misfits(self, module: nn.Module, outputs: list[Tensor], batch: int) -> Iterator[str]:
+        """What is wrong with the shapes of the outputs."""
+        raise NotImplementedError
+
+
+class EncoderCase(ModuleCase):
+    def inputs(self, batch: int) -> list[Tensor]:
+        spec: ModalitySpec = self.given["spec"]
+        rng = seeded()
+        if spec.kind != "text":
+            return [torch.randn(batch, *spec.shape, generator=rng)]
+        ids = torch.randint(1, spec.vocabulary or 2, (batch, *spec.shape), generator=rng)
+        return [ids * _real_tokens(ids)]
 
     def misfits(self, module: nn.Module, outputs: list[Tensor], batch: int) -> Iterator[str]:
         shape, dim = tuple(outputs[0].shape), self.given["dim"]
@@ -36,7 +70,7 @@ class _EncoderCase(_Case):
             yield f"(B, T, dim) = ({batch}, at least 1, {dim}) expected, {shape} given"
 
 
-class _FusionCase(_Case):
+class FusionCase(ModuleCase):
     @property
     def dims(self) -> Sequence[int]:
         dims: Sequence[int] = self.given["dims"]
@@ -44,9 +78,9 @@ class _FusionCase(_Case):
 
     def inputs(self, batch: int) -> list[Tensor]:
         tokens = getattr(get(self.kind, self.name), "consumes", "vectors") == "tokens"
-        generator = _generator()
+        rng = seeded()
         return [
-            torch.randn(batch, *[3 + index] * tokens, width, generator=generator)
+            torch.randn(batch, *[3 + index] * tokens, width, generator=rng)
             for index, width in enumerate(self.dims)
         ]
 
@@ -61,7 +95,7 @@ class _FusionCase(_Case):
             yield f"(B, out_dim) = ({batch}, {out_dim}) expected, {tuple(outputs[0].shape)} given"
 
 
-class _ConnectorCase(_FusionCase):
+class ConnectorCase(FusionCase):
     def run(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         return list(module(list(inputs)))
 
@@ -75,12 +109,9 @@ class _ConnectorCase(_FusionCase):
             yield f"{expected} expected, {shapes} given"
 
 
-class _HeadCase(_Case):
+class HeadCase(ModuleCase):
     def inputs(self, batch: int) -> list[Tensor]:
-        return [torch.randn(batch, self.given["in_dim"], generator=_generator())]
-
-    def run(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
-        return [module(inputs[0])]
+        return [torch.randn(batch, self.given["in_dim"], generator=seeded())]
 
     def misfits(self, module: nn.Module, outputs: list[Tensor], batch: int) -> Iterator[str]:
         expected, shape = (batch, self.given["out_dim"]), tuple(outputs[0].shape)
@@ -88,21 +119,20 @@ class _HeadCase(_Case):
             yield f"(B, out_dim) = {expected} expected, {shape} given"
 
 
-_TorchCase: TypeAlias = _EncoderCase | _FusionCase | _HeadCase
-_CASES: dict[str, type[_Case]] = {
-    "encoder": _EncoderCase,
-    "fusion": _FusionCase,
-    "connector": _ConnectorCase,
-    "head": _HeadCase,
+_CASES: dict[str, type[Case]] = {
+    "encoder": EncoderCase,
+    "fusion": FusionCase,
+    "connector": ConnectorCase,
+    "head": HeadCase,
 }
 
 
-def _cases(kind: str, name: str, component: type, settings: dict[str, Any]) -> Iterator[_Case]:
+def cases(kind: str, name: str, component: type, settings: dict[str, Any]) -> Iterator[Case]:
     own = {key: value for key, value in settings.items() if key in KINDS[kind].given}
     pinned = {key: value for key, value in settings.items() if key not in own}
     for given in _given(kind, component, own):
         for variant in _variants(kind, component, pinned):
-            yield _CASES.get(kind, _Case)(kind, name, given, variant)
+            yield _CASES.get(kind, Case)(kind, name, given, variant)
 
 
 def _given(kind: str, component: type, own: dict[str, Any]) -> list[dict[str, Any]]:
@@ -128,15 +158,15 @@ def _variants(kind: str, component: type, pinned: dict[str, Any]) -> list[dict[s
     """Settings of the builds: the defaults, samples of the domains, every component that fits."""
     domains: dict[str, Any] = getattr(component, "domains", {})
     free = {name: domain for name, domain in domains.items() if name not in pinned}
+    slots = {name: _fitting(domain) for name, domain in free.items() if isinstance(domain, Component)}
+    plain = {name: domain for name, domain in free.items() if name not in slots}
     rng = np.random.default_rng(0)
-    fitting = {name: _fitting(domain) for name, domain in free.items() if isinstance(domain, Component)}
-    plain = {name: domain for name, domain in free.items() if name not in fitting}
+    samples = [{name: domain.sample(rng) for name, domain in plain.items()} for _ in range(SAMPLES)]
     parameters = hyper_parameters(kind, component)
-    required = [name for name in plain if name in parameters and _is_required(parameters[name])]
-    variants = [{name: plain[name].sample(rng) for name in required}]
-    if plain:
-        variants += [{name: domain.sample(rng) for name, domain in plain.items()} for _ in range(SAMPLES)]
-    variants += [variants[0] | {slot: name} for slot, names in fitting.items() for name in names]
+    simplest = {name: value for name, value in samples[0].items() if is_required(parameters[name])}
+    simplest |= {name: names[0] for name, names in slots.items() if names and is_required(parameters[name])}
+    variants = [simplest, *(simplest | sample for sample in samples if sample)]
+    variants += [simplest | {slot: name} for slot, names in slots.items() for name in names]
     return [pinned | variant for variant in variants]
 
 
@@ -144,11 +174,11 @@ def _fitting(domain: Component) -> list[str]:
     return [name for name in available(domain.kind) if domain.fits(get(domain.kind, name))]
 
 
-def _is_required(parameter: Any) -> bool:
+def is_required(parameter: Any) -> bool:
     return parameter.default is parameter.empty
 
 
-def _generator() -> torch.Generator:
+def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 

@@ -1,11 +1,23 @@
 """Points of the contract that the class itself has to keep, before anything is built."""
 
-def _has_docstring(subject: tuple[str, type]) -> Iterator[str]:
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from nas.contract._cases import SPECS, is_required
+from nas.errors import near_misses
+from nas.registry import hyper_parameters
+from nas.space import Component
+
+Subject: TypeAlias = tuple[str, type]
+"""A kind and a class of it."""
+
+
+def _has_docstring(subject: Subject) -> Iterator[str]:
     if not (subject[1].__doc__ or "").strip():
         yield "it has none; say in a line what the component computes"
 
 
-def _domains_are_arguments(subject: tuple[str, type]) -> Iterator[str]:
+def _domains_are_arguments(subject: Subject) -> Iterator[str]:
     kind, component = subject
     known = hyper_parameters(kind, component)
     for name, domain in getattr(component, "domains", {}).items():
@@ -15,14 +27,14 @@ def _domains_are_arguments(subject: tuple[str, type]) -> Iterator[str]:
             yield f"{name!r} is {domain!r}; give nas.Int, nas.Float, nas.Choice or nas.Component"
 
 
-def _hyper_parameters_are_settable(subject: tuple[str, type]) -> Iterator[str]:
+def _hyper_parameters_are_settable(subject: Subject) -> Iterator[str]:
     kind, component = subject
     for name, parameter in hyper_parameters(kind, component).items():
-        if _is_required(parameter) and name not in getattr(component, "domains", {}):
+        if is_required(parameter) and name not in getattr(component, "domains", {}):
             yield f"{name!r} has neither a default nor a domain"
 
 
-def _declares_kinds(subject: tuple[str, type]) -> Iterator[str]:
+def _declares_kinds(subject: Subject) -> Iterator[str]:
     kinds = getattr(subject[1], "kinds", ())
     if isinstance(kinds, str) or not kinds:
         yield f"`kinds` must be a tuple such as ('image',), not {kinds!r}"
@@ -30,7 +42,7 @@ def _declares_kinds(subject: tuple[str, type]) -> Iterator[str]:
         yield f"`kinds` has {', '.join(sorted(unknown))}; allowed: {', '.join(SPECS)}"
 
 
-def _declares_modalities(subject: tuple[str, type]) -> Iterator[str]:
+def _declares_modalities(subject: Subject) -> Iterator[str]:
     modalities = getattr(subject[1], "modalities", (1, None))
     if not isinstance(modalities, tuple) or len(modalities) != 2:
         yield f"`modalities` must be (fewest, most or None), not {modalities!r}"
@@ -39,7 +51,7 @@ def _declares_modalities(subject: tuple[str, type]) -> Iterator[str]:
         yield f"`consumes` must be 'vectors' or 'tokens', not {consumes!r}"
 
 
-def _dataset_attributes(subject: tuple[str, type]) -> Iterator[str]:
+def _dataset_attributes(subject: Subject) -> Iterator[str]:
     for name in ("modalities", "task", "splits"):
         if not any(_defines(cls, name) for cls in subject[1].__mro__):
             yield f"it has no {name!r}"
@@ -51,3 +63,19 @@ def _defines(cls: type, name: str) -> bool:
     code = getattr(own.get("__init__"), "__code__", None)
     assigned = code.co_names if code else ()
     return name in own or name in own.get("__annotations__", {}) or name in assigned
+
+
+DOCSTRING = {"docstring": _has_docstring}
+_OF_EVERY_KIND = {
+    "its domains belong to its constructor": _domains_are_arguments,
+    "its hyper-parameters can be left out or searched": _hyper_parameters_are_settable,
+}
+_OF_KIND: dict[str, dict[str, Callable[[Subject], Iterator[str]]]] = {
+    "encoder": {"declares what it reads": _declares_kinds},
+    "fusion": {"declares what it takes": _declares_modalities},
+    "dataset": {"has the attributes of a dataset": _dataset_attributes},
+}
+
+
+def declarations(kind: str) -> dict[str, Callable[[Subject], Iterator[str]]]:
+    return _OF_EVERY_KIND | _OF_KIND.get(kind, {})

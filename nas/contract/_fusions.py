@@ -1,8 +1,18 @@
 """Points of the contract of fusions: absent modalities, gates, modality dropout."""
 
-def _present(case: _FusionCase, batch: int) -> Tensor:
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.contract._cases import FusionCase, seeded
+from nas.contract._modules import finite, random_projection, same
+
+
+def _present(case: FusionCase, batch: int) -> Tensor:
     """Some modalities absent in most samples, all in the first, none in the second."""
-    present = torch.rand(batch, len(case.dims), generator=_generator()) < 0.5
+    present = torch.rand(batch, len(case.dims), generator=seeded()) < 0.5
     present[0], present[1] = False, True
     return present
 
@@ -14,40 +24,40 @@ def _with_absent(features: Sequence[Tensor], present: Tensor, value: float) -> l
     ]
 
 
-def _absent_do_not_matter(case: _FusionCase) -> Iterator[str]:
+def _absent_do_not_matter(case: FusionCase) -> Iterator[str]:
     module, features, present = case.build().eval(), case.inputs(8), _present(case, 8)
     plain = module(features, present)
-    if not _same([plain], [module(_with_absent(features, present, 7.0), present)]):
+    if not same([plain], [module(_with_absent(features, present, 7.0), present)]):
         yield "other features of an absent modality change the output"
-    if not _same([plain], [module(_with_absent(features, present, float("nan")), present)]):
+    if not same([plain], [module(_with_absent(features, present, float("nan")), present)]):
         yield "NaN in an absent modality changes the output; use masked_fill or where, not a product"
 
 
-def _absent_leave_gradients(case: _FusionCase) -> Iterator[str]:
+def _absent_leave_gradients(case: FusionCase) -> Iterator[str]:
     module, present = case.build().train(), _present(case, 8)
     output = module(_with_absent(case.inputs(8), present, float("nan")), present)
     if output.requires_grad:
         output.sum().backward()
     for name, parameter in module.named_parameters():
-        if parameter.grad is not None and not _finite([parameter.grad]):
+        if parameter.grad is not None and not finite([parameter.grad]):
             yield f"{name} gets one that is not finite when an absent modality is NaN"
 
 
-def _nothing_present_is_finite(case: _FusionCase) -> Iterator[str]:
+def _nothing_present_is_finite(case: FusionCase) -> Iterator[str]:
     features = case.inputs(4)
     for batch in (4, 0):
         absent = torch.zeros(batch, len(features), dtype=torch.bool)
-        if not _finite([case.build().eval()([feature[:batch] for feature in features], absent)]):
+        if not finite([case.build().eval()([feature[:batch] for feature in features], absent)]):
             yield "the output is not finite"
 
 
-def _all_present_is_none(case: _FusionCase) -> Iterator[str]:
+def _all_present_is_none(case: FusionCase) -> Iterator[str]:
     module, features = case.build().eval(), case.inputs(4)
-    if not _same([module(features)], [module(features, torch.ones(4, len(features), dtype=torch.bool))]):
+    if not same([module(features)], [module(features, torch.ones(4, len(features), dtype=torch.bool))]):
         yield "the outputs differ"
 
 
-def _gates_have_their_form(case: _FusionCase) -> Iterator[str]:
+def _gates_have_their_form(case: FusionCase) -> Iterator[str]:
     module, features = case.build().eval(), case.inputs(4)
     returned = module(features, None, return_gates=True)
     if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Mapping):
@@ -61,11 +71,11 @@ def _gates_have_their_form(case: _FusionCase) -> Iterator[str]:
         yield f"the type is {gates['type']!r}; {case.name!r} or 'identity' expected"
     if gates["weights"] is not None and not isinstance(gates["weights"], Tensor):
         yield f"the weights are a {type(gates['weights']).__name__}, neither a tensor nor None"
-    if not _same([fused], [module(features)]):
+    if not same([fused], [module(features)]):
         yield "the output differs from the one without return_gates"
 
 
-def _no_modality_vanishes(case: _FusionCase) -> Iterator[str]:
+def _no_modality_vanishes(case: FusionCase) -> Iterator[str]:
     """Modality dropout is drawn per sample: a gradient reaches each modality of a large batch."""
     module = case.build().train()
     reached = torch.tensor([_reached(module, case.inputs(32)) for _ in range(12)])
@@ -76,8 +86,18 @@ def _no_modality_vanishes(case: _FusionCase) -> Iterator[str]:
 
 def _reached(module: nn.Module, features: list[Tensor]) -> list[bool]:
     features = [feature.requires_grad_() for feature in features]
-    output = _random_projection([module(features)])
+    output = random_projection([module(features)])
     if not output.requires_grad:
         return [False] * len(features)
     gradients = torch.autograd.grad(output, features, allow_unused=True)
     return [gradient is not None and bool(gradient.any()) for gradient in gradients]
+
+
+POINTS: dict[str, Callable[[Any], Iterator[str]]] = {
+    "absent modalities have no influence": _absent_do_not_matter,
+    "gradients with absent modalities": _absent_leave_gradients,
+    "nothing present": _nothing_present_is_finite,
+    "all present is the same as present=None": _all_present_is_none,
+    "return_gates": _gates_have_their_form,
+    "no modality vanishes for a batch": _no_modality_vanishes,
+}

@@ -1,12 +1,15 @@
 """Points of the contract of every component that is a torch module."""
 
-def _builds(case: _TorchCase) -> Iterator[str]:
-    built = case.build()
-    if not isinstance(built, nn.Module):
-        yield f"a {case.kind} is a torch.nn.Module, not a {type(built).__name__}"
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.contract._cases import ModuleCase, seeded
 
 
-def _shapes(case: _TorchCase) -> Iterator[str]:
+def _shapes(case: ModuleCase) -> Iterator[str]:
     module = case.build()
     for training, batch in ((True, 4), (False, 4), (False, 1), (False, 0)):
         inputs = case.inputs(batch)
@@ -16,11 +19,11 @@ def _shapes(case: _TorchCase) -> Iterator[str]:
             yield f"a batch of {batch} raises {type(error).__name__}: {error}"
 
 
-def _parameters_learn(case: _TorchCase) -> Iterator[str]:
+def _parameters_learn(case: ModuleCase) -> Iterator[str]:
     module = case.build().train()
-    loss = _random_projection(case.run(module, case.inputs(16)))
+    loss = random_projection(case.run(module, case.inputs(16)))
     if loss.requires_grad:
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
     registered = dict(module.named_parameters())
     for name, parameter in registered.items():
         if parameter.requires_grad and parameter.grad is None:
@@ -34,32 +37,32 @@ def _parameters_learn(case: _TorchCase) -> Iterator[str]:
             )
 
 
-def _state_restores(case: _TorchCase) -> Iterator[str]:
+def _state_restores(case: ModuleCase) -> Iterator[str]:
     module, other = case.build(0).eval(), case.build(1).eval()
     other.load_state_dict(module.state_dict())
     inputs = case.inputs(4)
-    if not _same(case.run(module, inputs), case.run(other, inputs)):
+    if not same(case.run(module, inputs), case.run(other, inputs)):
         yield "another seed's network gives other outputs after load_state_dict; register what differs"
 
 
-def _deterministic(case: _TorchCase) -> Iterator[str]:
+def _deterministic(case: ModuleCase) -> Iterator[str]:
     module, inputs = case.build().eval(), case.inputs(4)
-    if not _same(case.run(module, inputs), case.run(module, inputs)):
+    if not same(case.run(module, inputs), case.run(module, inputs)):
         yield "two calls give different outputs; draw at random in training mode only"
 
 
-def _samples_are_apart(case: _TorchCase) -> Iterator[str]:
+def _samples_are_apart(case: ModuleCase) -> Iterator[str]:
     module, inputs = case.build().eval(), case.inputs(4)
     together = [output[:1] for output in case.run(module, inputs)]
-    if not _same(together, case.run(module, [values[:1] for values in inputs])):
+    if not same(together, case.run(module, [values[:1] for values in inputs])):
         yield "a sample gives one output alone and another in a batch"
 
 
-def _random_projection(outputs: Sequence[Tensor]) -> Tensor:
-    generator = _generator()
+def random_projection(outputs: Sequence[Tensor]) -> Tensor:
+    rng = seeded()
     total = torch.zeros(())
     for output in outputs:
-        total = total + (output * torch.randn(output.shape, generator=generator)).sum()
+        total = total + (output * torch.randn(output.shape, generator=rng)).sum()
     return total
 
 
@@ -85,11 +88,20 @@ def _whereabouts(module: nn.Module, parameter: Tensor) -> str:
     return f"a parameter of shape {tuple(parameter.shape)}"
 
 
-def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+def same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
     return len(one) == len(other) and all(
         torch.allclose(left, right, rtol=1e-4, atol=1e-5) for left, right in zip(one, other, strict=True)
     )
 
 
-def _finite(tensors: Sequence[Tensor]) -> bool:
+def finite(tensors: Sequence[Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+
+POINTS: dict[str, Callable[[Any], Iterator[str]]] = {
+    "shapes": _shapes,
+    "every parameter is registered and learns": _parameters_learn,
+    "state_dict round trip": _state_restores,
+    "deterministic in eval mode": _deterministic,
+    "samples do not see each other in eval mode": _samples_are_apart,
+}

@@ -1,11 +1,15 @@
 """Points of the contract of topologies and of the parts of a search."""
 
-def _constructs(case: _Case) -> Iterator[str]:
-    case.build()
-    yield from ()
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from nas.contract._cases import SEGMENTS, Case
+from nas.topologies import Edges
 
 
-def _edges_fit(case: _Case) -> Iterator[str]:
+def _edges_fit(case: Case) -> Iterator[str]:
     units = sum(SEGMENTS)
     for segments in (None, SEGMENTS):
         yield from _edge_faults(case.build().edges(units, units, segments=segments, seed=0), units, units)
@@ -28,7 +32,7 @@ def _edge_faults(edges: Any, out_features: int, in_features: int) -> Iterator[st
         yield "an edge is given twice"
 
 
-def _edges_follow_the_seed(case: _Case) -> Iterator[str]:
+def _edges_follow_the_seed(case: Case) -> Iterator[str]:
     units = sum(SEGMENTS)
     for segments in (None, SEGMENTS):
         one, other = (case.build().edges(units, units, segments=segments, seed=3) for _ in range(2))
@@ -36,17 +40,15 @@ def _edges_follow_the_seed(case: _Case) -> Iterator[str]:
             yield "the same seed gives different edges; draw from np.random.default_rng(seed)"
 
 
-
-
-def _has_method(name: str) -> Point:
-    def point(case: _Case) -> Iterator[str]:
+def _has_method(name: str) -> Callable[[Case], Iterator[str]]:
+    def point(case: Case) -> Iterator[str]:
         if not callable(getattr(case.build(), name, None)):
             yield f"it has no method {name!r}"
 
     return point
 
 
-def _measures(case: _Case) -> Iterator[str]:
+def _measures(case: Case) -> Iterator[str]:
     objective = case.build()
     direction, cheap = getattr(objective, "direction", None), getattr(objective, "cheap", None)
     if direction not in ("maximize", "minimize"):
@@ -55,3 +57,13 @@ def _measures(case: _Case) -> Iterator[str]:
         yield f"`cheap` must be true or false (known before training?), not {cheap!r}"
     if not callable(objective):
         yield "it cannot be called with the evaluation context"
+
+
+TOPOLOGY_POINTS = {
+    "its edges fit the layer": _edges_fit,
+    "its edges follow the seed": _edges_follow_the_seed,
+}
+OBJECTIVE_POINTS = {"measures": _measures}
+REWIRING_POINTS = {"rewires": _has_method("step")}
+SAMPLER_POINTS = {"proposes": _has_method("propose")}
+PRUNER_POINTS = {"decides": _has_method("stops")}

@@ -1,6 +1,6 @@
 """From the data of a space file to a `SearchSpace`, with the registry's components filled in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, TypeAlias
 
 from nas.errors import KeyPathError, RequestError, near_misses
@@ -84,7 +84,11 @@ def _component(data: Any, kind: str, path: Path, misfit: Misfit = lambda compone
 
 def _choice(data: Any, kind: str, path: Path, misfit: Misfit) -> Select:
     if data == "all":
-        data = [name for name in available(kind) if misfit(get(kind, name)) is None]
+        data = [
+            name
+            for name in available(kind)
+            if misfit(get(kind, name)) is None and not _unset(kind, get(kind, name), ())
+        ]
         if not data:
             raise KeyPathError(path, f"no {kind} fits here; registered are: {', '.join(available(kind))}")
     if isinstance(data, Mapping):
@@ -120,6 +124,8 @@ def _settings(data: Any, kind: str, component: type, path: Path) -> Group:
     given = _mapping({} if data is None else data, path)
     domains: Mapping[str, Domain | Component] = getattr(component, "domains", {})
     _known_keys(given, hyper_parameters(kind, component), path)
+    for name in _unset(kind, component, given):
+        raise KeyPathError((*path, name), f"{kind} {path[-1]!r} needs a value for {name!r}")
     children: dict[str, Node] = {}
     for name in [*domains, *(name for name in given if name not in domains)]:
         own = domains.get(name)
@@ -130,6 +136,16 @@ def _settings(data: Any, kind: str, component: type, path: Path) -> Group:
         elif own is not None:
             children[name] = own
     return Group(children)
+
+
+def _unset(kind: str, component: type, given: Container[str]) -> list[str]:
+    """Hyper-parameters that nothing gives a value: no default, no domain, not `given`."""
+    domains = getattr(component, "domains", {})
+    return [
+        name
+        for name, parameter in hyper_parameters(kind, component).items()
+        if parameter.default is parameter.empty and name not in domains and name not in given
+    ]
 
 
 def _nested(data: Any, slot: Component, path: Path) -> Select:

@@ -1,0 +1,400 @@
+"""The contract suite passes every component of ours, and catches those that are broken."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import nas
+from nas import registry
+from nas.contract import ContractError, check_component
+
+KINDS = ("encoder", "fusion", "head", "connector")
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def registered():
+    """Register classes under names of their own, and take them back after the test."""
+    added = []
+
+    def add(kind: str, component: type) -> str:
+        name = f"contract_test_{next(_numbers)}"
+        registry.register(kind, name)(component)
+        added.append((kind, name))
+        return name
+
+    yield add
+    for kind, name in added:
+        del registry._components[kind][name]
+
+
+@pytest.fixture
+def complaint(registered):
+    """The contract suite's complaint about a class."""
+
+    def complain(kind: str, component: type, **settings) -> str:
+        name = registered(kind, component)
+        if hasattr(component, "forward"):
+            component.name = name
+        with pytest.raises(ContractError) as caught:
+            check_component(kind, name, **settings)
+        return str(caught.value)
+
+    return complain
+
+
+class MeanFusion(nn.Module):
+    """Average of the modalities that are there."""
+
+    name = "mean"
+
+    def __init__(self, dims):
+        super().__init__()
+        self.out_dim = dims[0]
+
+    def combine(self, stacked):
+        return stacked
+
+    def forward(self, features, present=None, return_gates=False):
+        stacked = torch.stack(list(features), 1)
+        if present is None:
+            present = torch.ones(stacked.shape[:2], dtype=torch.bool)
+        stacked = self.combine(stacked.masked_fill(~present[..., None], 0))
+        stacked = stacked.masked_fill(~present[..., None], 0)
+        fused = stacked.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+        return (fused, {"type": self.name, "weights": None}) if return_gates else fused
+
+
+class Head(nn.Module):
+    """W h."""
+
+    def __init__(self, in_dim, out_dim):
+        super().__init__()
+        self.linear = nn.Linear(in_dim, out_dim)
+
+    def forward(self, fused):
+        return self.linear(fused)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in nas.available(kind)])
+def test_every_component_keeps_its_contract(kind, name):
+    check_component(kind, name)
+
+
+def test_a_plugin_that_keeps_the_contract_passes(registered):
+    MeanFusion.name = registered("fusion", MeanFusion)
+    check_component("fusion", MeanFusion.name)
+    check_component("head", registered("head", Head))
+
+
+def test_the_suite_leaves_torchs_generator_as_it_was():
+    before = torch.get_rng_state()
+    check_component("head", "mlp")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_settings_can_be_pinned():
+    check_component("head", "mlp", hidden=17)
+    check_component("fusion", "early", dims=[5, 9], hidden=3)
+    with pytest.raises(nas.RequestError, match=r"'hiden'.*did you mean 'hidden'"):
+        check_component("head", "mlp", hiden=17)
+
+
+def test_a_component_that_does_not_exist_is_a_wrong_request():
+    with pytest.raises(nas.RequestError, match="did you mean 'linear'"):
+        check_component("head", "lineal")
+
+
+def test_a_parameter_in_a_python_list_is_found(complaint):
+    class Listed(MeanFusion):
+        """Mean, scaled by parameters in a list."""
+
+        def __init__(self, dims):
+            super().__init__(dims)
+            self.factors = [nn.Parameter(torch.ones(width)) for width in dims]
+
+        def combine(self, stacked):
+            return stacked * torch.stack(self.factors)
+
+    assert "a parameter in the list factors is used but not registered" in complaint("fusion", Listed)
+
+
+def test_a_parameter_that_is_never_used_is_named(complaint):
+    class Idle(Head):
+        """W h, and a layer for nothing."""
+
+        def __init__(self, in_dim, out_dim):
+            super().__init__(in_dim, out_dim)
+            self.spare = nn.Linear(in_dim, out_dim)
+
+    message = complaint("head", Idle)
+    assert "spare.weight gets no gradient" in message
+    assert "spare.bias gets no gradient" in message
+
+
+def test_a_squeeze_at_batch_one_is_caught(complaint):
+    class Squeezed(Head):
+        """W h, squeezed."""
+
+        def forward(self, fused):
+            return self.linear(fused).squeeze()
+
+    assert "(B, out_dim) = (1, 10) expected, (10,) given" in complaint("head", Squeezed)
+
+
+def test_modality_dropout_of_a_whole_batch_is_caught(complaint):
+    class Dropping(MeanFusion):
+        """Mean that drops modalities, one draw per batch."""
+
+        def combine(self, stacked):
+            kept = torch.rand(1, stacked.shape[1], 1) < 0.5
+            return stacked * kept if self.training else stacked
+
+    assert "dropped for a whole batch; draw per sample" in complaint("fusion", Dropping)
+
+
+def test_modality_dropout_per_sample_is_fine(registered):
+    class Dropping(MeanFusion):
+        """Mean that drops modalities, one draw per sample."""
+
+        def combine(self, stacked):
+            return stacked * (torch.rand(*stacked.shape[:2], 1) < 0.5) if self.training else stacked
+
+    Dropping.name = registered("fusion", Dropping)
+    check_component("fusion", Dropping.name)
+
+
+def test_ignoring_present_is_caught(complaint):
+    class Ignorant(MeanFusion):
+        """Mean of all, absent or not."""
+
+        def forward(self, features, present=None, return_gates=False):
+            return super().forward(features, None, return_gates)
+
+    message = complaint("fusion", Ignorant)
+    assert "other features of an absent modality change the output" in message
+    assert "NaN in an absent modality changes the output" in message
+
+
+def test_masking_by_a_product_is_caught(complaint):
+    class Multiplied(MeanFusion):
+        """Mean with a product for a mask."""
+
+        def forward(self, features, present=None, return_gates=False):
+            if present is not None:
+                features = [h * present[:, m, None] for m, h in enumerate(features)]
+            return super().forward(features, None, return_gates)
+
+    message = complaint("fusion", Multiplied)
+    assert "NaN in an absent modality changes the output" in message
+    assert "other features" not in message
+
+
+def test_nothing_present_must_be_finite(complaint):
+    class Divided(MeanFusion):
+        """Mean that divides by zero."""
+
+        def forward(self, features, present=None, return_gates=False):
+            fused = super().forward(features, present)
+            fused = fused if present is None else fused / present.any(1, keepdim=True)
+            return (fused, {"type": self.name, "weights": None}) if return_gates else fused
+
+    assert "nothing present: the output is not finite" in complaint("fusion", Divided)
+
+
+def test_the_form_of_the_gates_is_checked(complaint):
+    class Gateless(MeanFusion):
+        """Mean that never returns gates."""
+
+        def forward(self, features, present=None, return_gates=False):
+            return super().forward(features, present)
+
+    assert "return_gates: (fused, {'type', 'weights'}) expected, Tensor given" in complaint(
+        "fusion", Gateless
+    )
+
+
+def test_state_outside_of_the_state_dict_is_caught(complaint):
+    class Forgetful(Head):
+        """W h + c, c forgotten."""
+
+        def __init__(self, in_dim, out_dim):
+            super().__init__(in_dim, out_dim)
+            self.offset = torch.randn(out_dim)
+
+        def forward(self, fused):
+            return self.linear(fused) + self.offset
+
+    assert "state_dict round trip: another seed's network gives other outputs" in complaint("head", Forgetful)
+
+
+def test_randomness_in_eval_mode_is_caught(complaint):
+    class Noisy(Head):
+        """W dropout(h)."""
+
+        def forward(self, fused):
+            return self.linear(nn.functional.dropout(fused, 0.5))
+
+    assert "two calls give different outputs" in complaint("head", Noisy)
+
+
+def test_samples_that_see_each_other_are_caught(complaint):
+    class Centred(Head):
+        """W h, less its mean over the batch."""
+
+        def forward(self, fused):
+            outputs = self.linear(fused)
+            return outputs - outputs.mean(0) if len(outputs) > 1 else outputs
+
+    assert "a sample gives one output alone and another in a batch" in complaint("head", Centred)
+
+
+def test_padding_that_leaks_is_caught(complaint):
+    class Leaky(nn.Module):
+        """Mean of the embeddings, padding and all."""
+
+        kinds = ("text",)
+
+        def __init__(self, spec, dim):
+            super().__init__()
+            self.embedding = nn.Embedding(spec.vocabulary, dim)
+
+        def forward(self, x, mask=None):
+            return self.embedding(x).mean(1, keepdim=True)
+
+    assert "token ids under a false mask change the output" in complaint("encoder", Leaky)
+
+
+def test_texts_without_tokens_must_be_finite(complaint):
+    class Fragile(nn.Module):
+        """Mean of the real embeddings, without a thought for none."""
+
+        kinds = ("text",)
+
+        def __init__(self, spec, dim):
+            super().__init__()
+            self.embedding = nn.Embedding(spec.vocabulary, dim)
+
+        def forward(self, x, mask=None):
+            mask = x != 0 if mask is None else mask
+            return (self.embedding(x) * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]
+
+    assert "a text without tokens is finite: the output is not" in complaint("encoder", Fragile)
+
+
+def test_declarations_are_checked(complaint):
+    class Undeclared(nn.Module):
+        domains = {"depth": nas.Int(1, 3), "act": ["relu"]}
+        kinds = "text"
+
+        def __init__(self, spec, dim, act, size):
+            super().__init__()
+
+    message = complaint("encoder", Undeclared)
+    for part in (
+        "docstring: it has none",
+        "'depth' is not a hyper-parameter",
+        "'act' is ['relu']; give nas.Int",
+        "'size' has neither a default nor a domain",
+        "`kinds` must be a tuple such as ('image',), not 'text'",
+    ):
+        assert part in message
+
+
+def test_a_sample_that_does_not_build_is_reported_with_its_settings(complaint):
+    class Narrow(Head):
+        """W h, for even widths."""
+
+        domains = {"width": nas.Choice(2, 3)}
+
+        def __init__(self, in_dim, out_dim, width=2):
+            super().__init__(in_dim, out_dim)
+            if width % 2:
+                raise ValueError(f"{width} is odd")
+
+    message = complaint("head", Narrow)
+    assert "its domains sample and build: ValueError: 3 is odd [in_dim 32, out_dim 10, width 3]" in message
+
+
+def test_a_point_is_reported_once_however_many_builds_break_it(complaint):
+    class Squeezed(Head):
+        """W h, squeezed."""
+
+        domains = {"width": nas.Int(1, 100)}
+
+        def __init__(self, in_dim, out_dim, width=2):
+            super().__init__(in_dim, out_dim)
+
+        def forward(self, fused):
+            return self.linear(fused).squeeze()
+
+    assert complaint("head", Squeezed).count("(1, 10) expected") == 1
+
+
+def test_components_that_fit_a_slot_are_all_tried(complaint, registered):
+    class Odd:
+        """A topology that nobody can build."""
+
+        def __init__(self):
+            raise ValueError("never")
+
+    class Wired(Head):
+        """W h."""
+
+        domains = {"topology": nas.Component("topology", {"odd_one_out": True})}
+
+        def __init__(self, in_dim, out_dim, topology=None):
+            super().__init__(in_dim, out_dim)
+
+    Odd.odd_one_out = True
+    name = registered("topology", Odd)
+    assert f"ValueError: never [in_dim 32, out_dim 10, topology {name}]" in complaint("head", Wired)
+
+
+def test_a_topology_is_held_to_its_seed_and_size(complaint):
+    class Loops:
+        """Every unit to itself, plus an edge at random."""
+
+        def edges(self, out_features, in_features, *, segments=None, seed):
+            units = np.arange(in_features)
+            target = np.concatenate([units, [0]])
+            source = np.concatenate([units, np.random.default_rng().integers(1, in_features, 1)])
+            return nas.Edges(in_features, in_features, target, source)
+
+    message = complaint("topology", Loops)
+    assert "a unit is linked to itself" in message
+    assert "edges 96×96 given, 48×96 asked for" in message
+    assert "the same seed gives different edges" in message
+
+
+class Bare:
+    """Nothing."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        ("rewiring", "it has no method 'step'"),
+        ("sampler", "it has no method 'propose'"),
+        ("pruner", "it has no method 'stops'"),
+        ("objective", "`direction` must be 'maximize' or 'minimize', not None"),
+        ("objective", "`cheap` must be true or false"),
+        ("dataset", "it has no 'splits'"),
+    ],
+)
+def test_parts_of_a_search_need_their_attributes(complaint, kind, fault):
+    assert fault in complaint(kind, Bare)
+
+
+def test_a_dataset_is_judged_by_its_class_alone(registered):
+    class Lazy:
+        """Sets its attributes in the constructor, which is not called."""
+
+        def __init__(self):
+            self.modalities, self.task, self.splits = {}, None, {}
+            raise AssertionError("loaded")
+
+    check_component("dataset", registered("dataset", Lazy))
