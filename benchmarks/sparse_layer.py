@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas.sparse import SparseLinear
-from nas.sparse.backends import BACKENDS
+from nas.sparse import SparseLinear, backends
 
 WIDE = """
 import sys, time, torch
@@ -106,7 +105,7 @@ def speed(units: int, density: float, batch: int, rounds: int) -> None:
         "n": units,
         "density": density,
         "batch": batch,
-        "backend": "csr" if layer._pattern is not None else "dense",
+        "backend": backends.choose(layer.shape(batch)),
         "threads": torch.get_num_threads(),
         "rounds": rounds,
         "ours_ms": round(median(seconds["ours"]) * 1e3, 3),
@@ -129,7 +128,7 @@ def crossover(units: int, density: float, batch: int, rounds: int) -> None:
 
         return run
 
-    seconds = race({backend: forced(backend) for backend in BACKENDS}, rounds)
+    seconds = race({backend: forced(backend) for backend in backends.BACKENDS}, rounds)
     size = {"figure": "crossover", "n": units, "density": density, "batch": batch, "rounds": rounds}
     print(json.dumps(size | {"dense_over_csr": ratio(seconds, "dense", "csr")}), flush=True)
 

@@ -48,7 +48,7 @@ def run_command(command: Callable[[Sequence[str] | None], int], argv: Sequence[s
     try:
         return command(argv)
     except RequestError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return WRONG_REQUEST
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -11,19 +11,24 @@ import yaml
 from nas.errors import KeyPathError, RequestError
 
 KeyPath = tuple[str, ...]
+MERGE_TAG = "tag:yaml.org,2002:merge"
+# PyYAML leaves these to the caller where a tag does not fit its value, such as `!!bool maybe`.
+NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 
 
 class _Loader(yaml.SafeLoader):
     """A safe loader that refuses a key given twice and reads `1e-3` as a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
+        seen: set[Hashable] = set()
         for key_node, _ in node.value:
+            if key_node.tag == MERGE_TAG:
+                continue
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
+            fault = None if isinstance(key, Hashable) else "a mapping or a list cannot be a key"
+            if fault or key in seen:
+                fault = fault or f"the key {key!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, fault, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -44,17 +49,21 @@ class Document:
         data: What it holds.
         lines: Line numbers by key path.
         included: Documents that stand for one key path each.
+        overridden: Key paths whose values the command line gave.
     """
 
     file: Path
     data: dict[str, Any]
     lines: dict[KeyPath, int] = field(default_factory=dict)
     included: dict[KeyPath, "Document"] = field(default_factory=dict)
+    overridden: set[KeyPath] = field(default_factory=set)
 
     def place(self, path: KeyPath) -> str:
         """`file:line` of the nearest key on the way to `path`, for the start of an error message."""
         for length in range(len(path), -1, -1):
             prefix = path[:length]
+            if prefix in self.overridden:
+                return f"{self.file} with --set {'.'.join(prefix)}"
             if prefix in self.included:
                 return self.included[prefix].place(path[length:])
             if prefix in self.lines:
@@ -78,26 +87,22 @@ def read_document(file: Path) -> Document:
         raise RequestError(f"{file}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{file}: cannot be read: {error}") from None
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         data = None if node is None else loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        lines: dict[KeyPath, int] = {}
+        if node is not None:
+            _note_lines(node, (), lines)
+    except NOT_YAML as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise RequestError(f"{file}{line}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RequestError(f"{file}: not valid YAML: {error}") from None
-    finally:
-        loader.dispose()
+        raise RequestError(f"{file}{line}: not valid YAML: {_problem(error)}") from None
     if data is None:
         raise RequestError(f"{file}: the file is empty; it must hold a mapping of keys to values")
     if not isinstance(data, dict):
         raise RequestError(f"{file}: holds {type(data).__name__}, not a mapping of keys to values")
-    document = Document(file, data)
-    if node is not None:
-        _note_lines(node, (), document.lines)
-    return document
+    return Document(file, data, lines)
 
 
 def parse_value(text: str) -> Any:
@@ -108,8 +113,8 @@ def parse_value(text: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise RequestError(f"{text!r} is not a valid value: {error}") from None
+    except NOT_YAML as error:
+        raise RequestError(f"{text!r} is not a valid value: {_problem(error)}") from None
 
 
 def override(data: dict[str, Any], path: KeyPath, value: Any) -> None:
@@ -129,10 +134,24 @@ def override(data: dict[str, Any], path: KeyPath, value: Any) -> None:
     data[path[-1]] = value
 
 
-def _note_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> None:
+def _problem(error: Exception) -> str:
+    """What is wrong with a text, without the excerpt that PyYAML adds."""
+    return getattr(error, "problem", None) or getattr(error, "context", None) or f"{error}".split("\n")[0]
+
+
+def _note_lines(
+    node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], above: tuple[yaml.Node, ...] = ()
+) -> None:
+    if node in above:
+        raise yaml.constructor.ConstructorError(
+            None, None, "an alias leads back into itself", node.start_mark
+        )
+    children: list[tuple[str, yaml.Node, yaml.Node]] = []
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            below = (*path, str(key.value))
-            if below not in lines:  # an anchor may lead back to a node above
-                lines[below] = key.start_mark.line + 1
-                _note_lines(value, below, lines)
+        children = [(str(key.value), key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        children = [(str(index), item, item) for index, item in enumerate(node.value)]
+    for key, place, value in children:
+        below = (*path, key)
+        lines[below] = place.start_mark.line + 1
+        _note_lines(value, below, lines, (*above, node))

@@ -41,7 +41,7 @@ class TrialError(Exception):
 
 def near_misses(given: object, allowed: Iterable[str]) -> str:
     """The tail of an error message: the near misses of `given`, then everything allowed."""
-    names = sorted(map(str, allowed))
+    names = sorted(set(map(str, allowed)))
     close = get_close_matches(str(given), names, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{hint}Allowed: {', '.join(names) if names else 'nothing'}."

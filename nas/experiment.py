@@ -1,11 +1,13 @@
 """The experiment file: what is searched, on which data, for what, and how."""
 
+import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from nas.documents import Document, override, parse_value, read_document
 from nas.errors import KeyPathError, RequestError, near_misses
@@ -19,11 +21,29 @@ def _selection(value: Any) -> Any:
         return {value: {}}
     if isinstance(value, dict) and len(value) == 1:
         [(name, settings)] = value.items()
-        return {name: settings or {}}
+        return {name: {} if settings is None else settings}
     raise ValueError("give a name, or {name: settings}")
 
 
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise ValueError("give letters, digits, '.', '_' and '-', with a letter or a digit first")
+    return value
+
+
+def _bound(value: Any) -> Any:
+    try:
+        fits = math.isfinite(float(re.fullmatch(r"\s*[<>]=(.*)", value)[1]))  # type: ignore[index]
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError("give a bound such as '<= 200000' or '>= 0.5'")
+    return value
+
+
 Selection = Annotated[dict[str, dict[str, Any]], BeforeValidator(_selection)]
+Name = Annotated[str, AfterValidator(_name)]
+Bound = Annotated[str, BeforeValidator(_bound)]
 
 
 class _Section(BaseModel):
@@ -58,6 +78,7 @@ class Training(_Section):
         warmup: Share of the steps over which the learning rate rises linearly.
         label_smoothing: Probability mass spread over all classes in the loss.
         gradient_clip: Largest norm of the gradient; 0 leaves it alone.
+        search_phase: Share of the steps in which learnable wiring is searched; then it is frozen.
     """
 
     epochs: int = Field(12, ge=1)
@@ -68,6 +89,7 @@ class Training(_Section):
     warmup: float = Field(0.1, ge=0, le=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     gradient_clip: float = Field(1.0, ge=0)
+    search_phase: float = Field(0.5, ge=0, le=1)
 
 
 class Execution(_Section):
@@ -97,7 +119,7 @@ class Experiment(_Section):
         constraints: Bounds on objectives known before training, such as `{parameters: "<= 200000"}`.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name
     data: dict[str, dict[str, Any]]
     space: dict[str, Any] = {}
     objectives: dict[str, Direction] = Field({"accuracy": "maximize", "parameters": "minimize"}, min_length=1)
@@ -105,7 +127,7 @@ class Experiment(_Section):
     training: Training = Training()
     execution: Execution = Execution()
     plugins: list[str] = []
-    constraints: dict[str, Annotated[str, Field(pattern=r"^\s*(<=|>=)\s*[0-9.eE+-]+\s*$")]] = {}
+    constraints: dict[str, Bound] = {}
 
     def to_data(self) -> dict[str, Any]:
         """The experiment as it would stand in a file."""
@@ -117,7 +139,7 @@ class Experiment(_Section):
         Where trials run and how many there are may change from one session to the next.
         """
         mine, theirs = (_comparable(experiment) for experiment in (self, other))
-        return next((key for key in mine if mine[key] != theirs.get(key)), None)
+        return next((key for key in mine | theirs if mine.get(key) != theirs.get(key)), None)
 
 
 def load_experiment(file: Path | str, overrides: Sequence[str] = ()) -> tuple[Experiment, Document]:
@@ -135,22 +157,37 @@ def load_experiment(file: Path | str, overrides: Sequence[str] = ()) -> tuple[Ex
             given and what is allowed.
     """
     document = read_document(Path(file))
-    _include_space(document)
     try:
+        _include_space(document)
         for text in overrides:
-            key, equals, value = text.partition("=")
-            if not equals or not all(key.split(".")):
-                raise RequestError(f"--set {text!r} is not of the form key.path=value")
-            override(document.data, tuple(key.split(".")), parse_value(value))
+            _override(document, text)
         return _validate(document), document
     except KeyPathError as error:
         raise document.error(error) from None
 
 
+def _override(document: Document, text: str) -> None:
+    key, equals, value = text.partition("=")
+    path = tuple(key.split("."))
+    if not equals or not all(path):
+        raise RequestError(f"--set {text!r} is not of the form key.path=value")
+    try:
+        override(document.data, path, parse_value(value))
+    except KeyPathError:
+        raise
+    except RequestError as error:
+        raise RequestError(f"--set {key}: {error}") from None
+    document.overridden.add(path)
+    _include_space(document)
+
+
 def _include_space(document: Document) -> None:
     space = document.data.get("space")
     if isinstance(space, str):
-        included = read_document(document.file.parent / space)
+        try:
+            included = read_document(document.file.parent / space)
+        except RequestError as error:
+            raise KeyPathError(("space",), str(error)) from None
         document.data["space"] = included.data
         document.included[("space",)] = included
 
@@ -191,8 +228,8 @@ def _data_source(data: Any, folder: Path) -> Any:
 
 
 def _explain(error: ValidationError) -> KeyPathError:
-    first = error.errors(include_url=False)[0]
-    path = tuple(str(part) for part in first["loc"] if not _is_union_label(part))
+    errors = [(_path(found["loc"]), found) for found in error.errors(include_url=False)]
+    path, first = errors[0]
     given = first["input"]
     match first["type"]:
         case "extra_forbidden":
@@ -202,15 +239,21 @@ def _explain(error: ValidationError) -> KeyPathError:
         case "missing":
             return KeyPathError(path, "is missing")
         case _:
-            return KeyPathError(path, f"{given!r} is not allowed: {_sentence(first['msg'])}")
+            reasons = " or ".join(_sentence(found["msg"]) for place, found in errors if place == path)
+            return KeyPathError(path, f"{given!r} is not allowed: {reasons}")
 
 
-def _is_union_label(part: int | str) -> bool:
-    return isinstance(part, str) and (part.startswith("literal[") or part in ("int", "constrained-int"))
+def _path(location: Sequence[int | str]) -> tuple[str, ...]:
+    """The key path of an error of pydantic, which names the parts of a union as well."""
+    labels = ("int", "constrained-int", "[key]")
+    return tuple(
+        str(part) for part in location if not f"{part}".startswith("literal[") and part not in labels
+    )
 
 
 def _sentence(message: str) -> str:
-    return re.sub(r"^(Value error, |Input )", "", message)
+    message = re.sub(r"^(Value error, |Input )", "", message)
+    return re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping of keys to values", message)
 
 
 def _keys_at(path: Sequence[str]) -> list[str]:
@@ -220,11 +263,13 @@ def _keys_at(path: Sequence[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _comparable(experiment: Experiment) -> Mapping[str, Any]:
+def _comparable(experiment: Experiment) -> dict[str, str]:
     data = experiment.to_data()
     del data["execution"], data["search"]["trials"]
-    return {
-        f"{section}.{key}": value
-        for section, content in data.items()
-        for key, value in (content.items() if isinstance(content, dict) else [("", content)])
-    }
+    parts = {"objectives": list(data.pop("objectives").items())}  # their order is that of the values
+    for section, content in data.items():
+        if isinstance(content, dict):
+            parts |= {f"{section}.{key}": value for key, value in content.items()}
+        else:
+            parts[section] = content
+    return {key: json.dumps(value) for key, value in parts.items()}  # with the order of the options

@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -49,6 +49,7 @@ KINDS = {
 
 _components: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}
 _complete: set[str] = set()
+_registrations: list[tuple[str, str, type | None]] = []  # kind, name and what it replaced, in order
 
 C = TypeVar("C", bound=type)
 
@@ -74,6 +75,7 @@ def register(kind: str, name: str, *, override: bool = False) -> Callable[[C], C
                 f"{kind} {name!r} is registered already, by {taken.__module__}.{taken.__qualname__};"
                 " choose another name, or pass override=True to replace it"
             )
+        _registrations.append((kind, name, taken))
         _components[kind][name] = component
         return component
 
@@ -100,7 +102,7 @@ def get(kind: str, name: str) -> type:
     """
     names = available(kind)
     if name not in names:
-        raise RequestError(f"{name!r} is not a {kind}; {near_misses(name, names)}")
+        raise RequestError(f"there is no {kind} {name!r}; {near_misses(name, names)}")
     return _components[kind][name]
 
 
@@ -132,6 +134,19 @@ def hyper_parameters(kind: str, component: type) -> dict[str, inspect.Parameter]
         for name, parameter in parameters.items()
         if name not in given and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
+
+
+def unset(kind: str, component: type, given: Container[str] = ()) -> list[str]:
+    """Hyper-parameters that nothing gives a value: no default, no domain, not `given`.
+
+    A component that has any cannot be one of `{choice: all}`.
+    """
+    domains = getattr(component, "domains", {})
+    return [
+        name
+        for name, parameter in hyper_parameters(kind, component).items()
+        if parameter.default is parameter.empty and name not in domains and name not in given
+    ]
 
 
 def component_slots(component: type) -> dict[str, str]:
@@ -175,9 +190,11 @@ def load_entry_points() -> list[PluginError]:
 
 
 def _attempt(label: str, load: Callable[..., Any], *args: Any) -> PluginError | None:
+    before = len(_registrations)
     try:
         load(*args)
     except (Exception, SystemExit) as error:
+        _take_back(before)
         return PluginError(label, f"{type(error).__name__}: {error}")
     return None
 
@@ -196,32 +213,40 @@ def _import_file(file: Path) -> None:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
-        _forget(name)
         raise
 
 
-def _forget(module: str) -> None:
-    """Take back what a module registered before it failed."""
-    for components in _components.values():
-        for name in [name for name, component in components.items() if component.__module__ == module]:
-            del components[name]
+def _take_back(before: int) -> None:
+    """Undo the registrations of a plugin that failed, down to the number there were before it."""
+    for kind, name, replaced in reversed(_registrations[before:]):
+        if replaced is not None:
+            _components[kind][name] = replaced
+        elif not _components[kind][name].__module__.startswith("nas."):  # built-ins that it made us import
+            del _components[kind][name]
+    del _registrations[before:]
 
 
 def _import_built_ins(kind: str) -> None:
     if kind in _complete:
         return
     _complete.add(kind)  # first, because the modules imported here register and so come back
-    package = import_module(KINDS[kind].package)
-    for module in pkgutil.iter_modules(package.__path__):
-        if not module.name.startswith("_"):
-            import_module(f"{package.__name__}.{module.name}")
+    try:
+        package = import_module(KINDS[kind].package)
+        for module in pkgutil.iter_modules(package.__path__):
+            if not module.name.startswith("_"):
+                import_module(f"{package.__name__}.{module.name}")
+    except BaseException:
+        _complete.discard(kind)
+        raise
 
 
 def _create_nested(kind: str, value: Any) -> Any:
     if not isinstance(value, str | dict):
         return value
+    if not isinstance(value, str) and len(value) != 1:
+        raise RequestError(f"{value!r} is no {kind}; give its name, or {{name: settings}}")
     [(name, settings)] = [(value, {})] if isinstance(value, str) else value.items()
-    return create(kind, name, **settings)
+    return create(kind, name, **(settings or {}))
 
 
 def _same_definition(one: type, other: type) -> bool:

@@ -135,6 +135,19 @@ def test_training_follows_the_masked_dense_layer_step_by_step(
     torch.testing.assert_close(layer.bias.detach(), bias.detach(), rtol=1e-10, atol=1e-10)
 
 
+@both
+def test_results_repeat_to_the_bit(backend: Backend) -> None:
+    def run() -> list[Tensor]:
+        torch.manual_seed(0)
+        layer = SparseLinear(300, 200, {"erdos_renyi": {"density": 0.05}})
+        layer.backend = backend
+        x = torch.randn(40, 300, requires_grad=True)
+        y = layer(x)
+        return [y, *torch.autograd.grad(y.pow(2).sum(), (x, *layer.parameters()))]
+
+    assert all(torch.equal(one, other) for one, other in zip(run(), run(), strict=True))
+
+
 def test_optimiser_state_has_the_size_of_the_edges() -> None:
     layer = ring(50, bias=False)
     optimizer = torch.optim.Adam(layer.parameters())
@@ -240,6 +253,16 @@ def test_a_first_use_in_inference_mode_does_not_spoil_training(backend: Backend)
     assert x.grad is not None
 
 
+@both
+def test_a_call_on_the_state_of_another_layer_uses_the_edges_of_that_state(backend: Backend) -> None:
+    layer, other = (SparseLinear(12, 12, "watts_strogatz", seed=seed) for seed in (0, 1))
+    layer.backend = other.backend = backend
+    x = torch.randn(5, 12)
+    y = layer(x)
+    assert torch.equal(torch.func.functional_call(layer, other.state_dict(), (x,)), other(x))
+    assert torch.equal(layer(x), y)
+
+
 def test_many_networks_with_their_own_edges_train_together_under_vmap() -> None:
     torch.manual_seed(0)
     layers = [SparseLinear(12, 12, {"watts_strogatz": {"beta": 0.7}}, seed=seed) for seed in range(3)]
@@ -310,6 +333,13 @@ print(peak() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 300
+
+
+def test_an_exported_layer_computes_the_same() -> None:
+    layer, x = ring(900), torch.randn(9, 900)  # the rule says CSR, which cannot be exported
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(layer, (x,), dynamic_shapes=(batch,))
+    torch.testing.assert_close(program.module()(x[:4]), layer(x)[:4])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -14,7 +14,7 @@ from nas.contract import _encoders, _fusions, _modules, _torchless
 from nas.contract._cases import Case, ModuleCase, cases
 from nas.contract._declarations import DOCSTRING, declarations
 from nas.errors import RequestError, near_misses
-from nas.registry import KINDS, get, hyper_parameters
+from nas.registry import KINDS, get, hyper_parameters, unset
 
 __all__ = ["ContractError", "check_component"]
 
@@ -49,12 +49,14 @@ def check_component(kind: str, name: str, **settings: Any) -> None:
 
     Raises:
         ContractError: The contract is broken; every violated point is listed.
-        RequestError: There is no such component, or it has no such hyper-parameter.
+        RequestError: There is no such component, it has no such hyper-parameter, or it needs one.
     """
     component = get(kind, name)
     known = [*hyper_parameters(kind, component), *KINDS[kind].given]
     for key in settings.keys() - set(known):
         raise RequestError(f"{kind} {name!r} has no hyper-parameter {key!r}; {near_misses(key, known)}")
+    if missing := unset(kind, component, settings):
+        raise RequestError(f"{kind} {name!r} needs values to be checked: {', '.join(missing)}")
     with torch.random.fork_rng(devices=[]):
         violations = list(_violations(kind, name, component, settings))
     if violations:

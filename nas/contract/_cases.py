@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.modality import ModalitySpec
-from nas.registry import KINDS, available, create, get, hyper_parameters
+from nas.registry import KINDS, available, create, get, hyper_parameters, unset
 from nas.space import Component
 
 SAMPLES = 4
@@ -171,7 +171,12 @@ def _variants(kind: str, component: type, pinned: dict[str, Any]) -> list[dict[s
 
 
 def _fitting(domain: Component) -> list[str]:
-    return [name for name in available(domain.kind) if domain.fits(get(domain.kind, name))]
+    components = {name: get(domain.kind, name) for name in available(domain.kind)}
+    return [
+        name
+        for name, component in components.items()
+        if domain.fits(component) and not unset(domain.kind, component)
+    ]
 
 
 def is_required(parameter: Any) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from nas.contract._cases import SPECS, is_required
+from nas.contract._cases import SPECS
 from nas.errors import near_misses
 from nas.registry import hyper_parameters
 from nas.space import Component
@@ -25,13 +25,6 @@ def _domains_are_arguments(subject: Subject) -> Iterator[str]:
             yield f"{name!r} is not a hyper-parameter of the constructor; {near_misses(name, known)}"
         if not isinstance(domain, Component) and not hasattr(domain, "sample"):
             yield f"{name!r} is {domain!r}; give nas.Int, nas.Float, nas.Choice or nas.Component"
-
-
-def _hyper_parameters_are_settable(subject: Subject) -> Iterator[str]:
-    kind, component = subject
-    for name, parameter in hyper_parameters(kind, component).items():
-        if is_required(parameter) and name not in getattr(component, "domains", {}):
-            yield f"{name!r} has neither a default nor a domain"
 
 
 def _declares_kinds(subject: Subject) -> Iterator[str]:
@@ -68,7 +61,6 @@ def _defines(cls: type, name: str) -> bool:
 DOCSTRING = {"docstring": _has_docstring}
 _OF_EVERY_KIND = {
     "its domains belong to its constructor": _domains_are_arguments,
-    "its hyper-parameters can be left out or searched": _hyper_parameters_are_settable,
 }
 _OF_KIND: dict[str, dict[str, Callable[[Subject], Iterator[str]]]] = {
     "encoder": {"declares what it reads": _declares_kinds},

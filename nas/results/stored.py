@@ -1,6 +1,7 @@
 """Reading the records of a run back from its Optuna storage."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -9,6 +10,9 @@ from nas.experiment import Direction
 from nas.results.records import COMPLETE, RUNNING, WAITING, History, Record
 from nas.results.run_directory import RunDirectory
 from nas.space import Architecture
+
+# Attributes of a trial that are not measures.
+OWN = {"architecture", "architecture_id", "seed", "asked_after", "seconds", "told", "state", "failure"}
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -41,32 +45,27 @@ def read_records(storage: RDBStorage, study_id: int, objectives: Mapping[str, Di
 
 def _record(trial: FrozenTrial, objectives: Mapping[str, Direction]) -> Record:
     stored = trial.user_attrs
-    state = stored["state"] if trial.state.is_finished() else _open_state(trial.state)
-    values: dict[str, float] = {}
-    if state == COMPLETE:
-        own = {
-            "architecture",
-            "architecture_id",
-            "seed",
-            "asked_after",
-            "seconds",
-            "told",
-            "state",
-            "failure",
-        }
-        values = dict(zip(objectives, trial.values, strict=True))
-        values |= {name: value for name, value in stored.items() if name not in own}
-    failure = stored.get("failure")
-    return Record(
+    asked = Record(
         trial.number,
         stored["seed"],
         Architecture(stored["architecture"]),
-        state,
+        _open_state(trial.state),
         stored["asked_after"],
-        stored.get("told") if trial.state.is_finished() else None,
-        values,
-        stored.get("seconds"),
-        (failure[0], failure[1]) if failure else None,
+    )
+    if not trial.state.is_finished():
+        return asked  # what else is stored was written by a process that died before it was done
+    state, values = stored["state"], {}
+    if state == COMPLETE:
+        values = dict(zip(objectives, trial.values, strict=True))
+        values |= {name: value for name, value in stored.items() if name not in OWN}
+    failure = None if state == COMPLETE else stored.get("failure")
+    return replace(
+        asked,
+        state=state,
+        told=stored["told"],
+        values=values,
+        seconds=stored["seconds"],
+        failure=(failure[0], failure[1]) if failure else None,
     )
 
 

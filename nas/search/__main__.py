@@ -84,11 +84,18 @@ def _run(setup: "Setup", arguments: "argparse.Namespace") -> int:
 
 
 def _check_run(run: "RunDirectory", setup: "Setup", resume: bool) -> None:
+    from yaml import YAMLError
+
     if not run.exists:
         if resume:
             raise RequestError(f"there is nothing to resume in {run.path}; leave --resume out to start")
         return
-    stored = run.experiment()
+    try:
+        stored = run.experiment()
+    except (ValueError, YAMLError):
+        raise RequestError(
+            f"{run.experiment_file} is not that of a run; choose another folder with --run-dir"
+        ) from None
     difference = stored.difference(setup.experiment)
     if difference is not None:
         raise RequestError(

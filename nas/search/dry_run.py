@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.tree import Tree
 
+from nas.errors import RequestError
 from nas.evaluation import Evaluator
 from nas.search.setup import Setup
 from nas.space import Architecture
@@ -31,7 +32,10 @@ def show(setup: Setup) -> None:
 def _cost(setup: Setup, architecture: Architecture) -> dict[str, float]:
     experiment = setup.experiment
     evaluator = Evaluator(setup.dataset, list(experiment.objectives), experiment.training)
-    return evaluator.measure(evaluator.build(architecture, experiment.search.seed))
+    try:
+        return evaluator.measure(evaluator.build(architecture, experiment.search.seed))
+    except Exception as error:
+        raise RequestError(f"this architecture cannot be built: {type(error).__name__}: {error}") from None
 
 
 def _grow(tree: Tree, group: Group) -> None:

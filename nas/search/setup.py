@@ -11,8 +11,9 @@ from nas.datasets import Dataset, load_dataset
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.experiment import Experiment, Training, load_experiment
 from nas.registry import available, create, get, load_entry_points, load_plugins
-from nas.space import Choice, Domain, SearchSpace
-from nas.space.assemble import assemble
+from nas.space import SearchSpace
+from nas.space.assemble import assemble, extremes
+from nas.space.search_space import Group
 
 T = TypeVar("T")
 
@@ -55,8 +56,7 @@ def prepare(file: Path, overrides: Sequence[str]) -> Setup:
 
 
 def _prepare(experiment: Experiment, warnings: list[str]) -> Setup:
-    for failure in load_plugins(experiment.plugins):
-        raise KeyPathError(("plugins",), str(failure))
+    _load_plugins(experiment.plugins)
     _check_objectives(experiment)
     sampler = _component("sampler", experiment.search.sampler, ("search", "sampler"))
     pruner = _component("pruner", experiment.search.pruner, ("search", "pruner"))
@@ -70,6 +70,17 @@ def _prepare(experiment: Experiment, warnings: list[str]) -> Setup:
     return Setup(resolved, dataset, space, sampler, pruner, warnings)
 
 
+def _load_plugins(paths: Sequence[str]) -> None:
+    for index, plugin in enumerate(paths):
+        path = ("plugins", str(index))
+        try:
+            failures = load_plugins([plugin])
+        except RequestError as error:
+            raise KeyPathError(path, str(error)) from None
+        if failures:
+            raise KeyPathError(path, "; ".join(map(str, failures)))
+
+
 def _component(kind: str, selection: dict[str, dict[str, Any]], path: tuple[str, ...]) -> Any:
     [(name, options)] = selection.items()
     make: Callable[..., Any] = load_dataset if kind == "dataset" else create
@@ -78,7 +89,7 @@ def _component(kind: str, selection: dict[str, dict[str, Any]], path: tuple[str,
         return make(*arguments, **options)
     except KeyPathError as error:
         raise KeyPathError((*path, name, *error.path), error.message) from None
-    except (RequestError, ValueError, TypeError) as error:
+    except (RequestError, ValueError, TypeError, OSError, RuntimeError) as error:
         raise KeyPathError(path if name not in available(kind) else (*path, name), str(error)) from None
 
 
@@ -102,17 +113,9 @@ def _check_objectives(experiment: Experiment) -> None:
 
 def _check_training(space: SearchSpace, experiment: Experiment) -> None:
     """Every value that the space gives a training setting is legal, and no setting is given twice."""
-    searched = {
-        path.removeprefix("training."): domain
-        for path, domain in space.domains()
-        if path.startswith("training.")
-    }
-    fixed = {
-        name: Choice(value)
-        for name, value in space.to_data().get("training", {}).items()
-        if name not in searched
-    }
-    for name, domain in (searched | fixed).items():
+    settings = space.root.children.get("training", Group({}))
+    assert isinstance(settings, Group)
+    for name, node in settings.children.items():
         path = ("space", "training", name)
         if name not in Training.model_fields:
             raise KeyPathError(
@@ -122,9 +125,9 @@ def _check_training(space: SearchSpace, experiment: Experiment) -> None:
         if pinned != Training.model_fields[name].default:
             raise KeyPathError(
                 path,
-                f"is searched here and pinned to {pinned!r} by the experiment's `training`; keep one",
+                f"is given here and pinned to {pinned!r} by the experiment's `training`; keep one",
             )
-        for value in _extremes(domain):
+        for value in extremes(node):
             _check_value(name, value, path)
 
 
@@ -134,7 +137,3 @@ def _check_value(name: str, value: Any, path: tuple[str, ...]) -> None:
     except ValidationError as error:
         reason = error.errors(include_url=False)[0]["msg"].removeprefix("Input ")
         raise KeyPathError(path, f"{value!r} is not allowed: {reason}") from None
-
-
-def _extremes(domain: Domain) -> list[Any]:
-    return list(domain.options) if isinstance(domain, Choice) else [domain.low, domain.high]

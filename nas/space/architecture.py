@@ -88,7 +88,7 @@ def _freeze(value: Any, path: str) -> Any:
     if isinstance(value, float):
         if value != value or abs(value) == float("inf"):
             raise ValueError(f"{path}: {value} is not a finite number")
-        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        return int(value) if value.is_integer() else value
     if value is None or isinstance(value, bool | int | str):
         return value
     raise ValueError(f"{path}: {value!r} ({type(value).__name__}) cannot be part of an architecture")

@@ -1,12 +1,13 @@
 """From the data of a space file to a `SearchSpace`, with the registry's components filled in."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.modality import ModalitySpec
-from nas.registry import available, get, hyper_parameters
-from nas.space.domains import Choice, Component, Domain, Int, domain_from_data
+from nas.registry import available, get, hyper_parameters, unset
+from nas.space.architecture import Architecture
+from nas.space.domains import Choice, Component, Domain, Float, Int, domain_from_data
 from nas.space.search_space import Fixed, Group, Node, SearchSpace, Select
 
 SLOTS = ("dim", "encoders", "connector", "fusion", "head", "training")
@@ -31,7 +32,7 @@ def assemble(data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) ->
     _known_keys(data, SLOTS, ())
     specs = list(modalities.values())
     slots: dict[str, Node] = {
-        "dim": _hyper_parameter(data.get("dim", DIM.to_data()), ("dim",), DIM),
+        "dim": _dim(data.get("dim", DIM.to_data())),
         "encoders": _encoders(data.get("encoders", {}), modalities),
         "connector": _component(data.get("connector", EVERYTHING), "connector", ("connector",)),
         "fusion": _component(
@@ -42,12 +43,19 @@ def assemble(data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) ->
     training = _mapping(data.get("training", {}), ("training",))
     if training:
         slots["training"] = Group(
-            {name: _hyper_parameter(value, ("training", name)) for name, value in training.items()}
+            {str(name): _hyper_parameter(value, ("training", str(name))) for name, value in training.items()}
         )
     return SearchSpace(Group(slots))
 
 
 EVERYTHING = {"choice": "all"}
+
+
+def _dim(data: Any) -> Node:
+    node = _hyper_parameter(data, ("dim",), DIM)
+    if min(extremes(node)) < 1:
+        raise KeyPathError(("dim",), f"{data!r} does not fit; a width is at least 1")
+    return node
 
 
 def _encoders(data: Any, modalities: Mapping[str, ModalitySpec]) -> Group:
@@ -87,7 +95,7 @@ def _choice(data: Any, kind: str, path: Path, misfit: Misfit) -> Select:
         data = [
             name
             for name in available(kind)
-            if misfit(get(kind, name)) is None and not _unset(kind, get(kind, name), ())
+            if misfit(get(kind, name)) is None and not unset(kind, get(kind, name))
         ]
         if not data:
             raise KeyPathError(path, f"no {kind} fits here; registered are: {', '.join(available(kind))}")
@@ -124,7 +132,7 @@ def _settings(data: Any, kind: str, component: type, path: Path) -> Group:
     given = _mapping({} if data is None else data, path)
     domains: Mapping[str, Domain | Component] = getattr(component, "domains", {})
     _known_keys(given, hyper_parameters(kind, component), path)
-    for name in _unset(kind, component, given):
+    for name in unset(kind, component, given):
         raise KeyPathError((*path, name), f"{kind} {path[-1]!r} needs a value for {name!r}")
     children: dict[str, Node] = {}
     for name in [*domains, *(name for name in given if name not in domains)]:
@@ -138,16 +146,6 @@ def _settings(data: Any, kind: str, component: type, path: Path) -> Group:
     return Group(children)
 
 
-def _unset(kind: str, component: type, given: Container[str]) -> list[str]:
-    """Hyper-parameters that nothing gives a value: no default, no domain, not `given`."""
-    domains = getattr(component, "domains", {})
-    return [
-        name
-        for name, parameter in hyper_parameters(kind, component).items()
-        if parameter.default is parameter.empty and name not in domains and name not in given
-    ]
-
-
 def _nested(data: Any, slot: Component, path: Path) -> Select:
     def misfit(component: type) -> str | None:
         return None if slot.fits(component) else f"does not fit ({slot})"
@@ -155,7 +153,7 @@ def _nested(data: Any, slot: Component, path: Path) -> Select:
     return _component(data, slot.kind, path, misfit)
 
 
-def _hyper_parameter(data: Any, path: Path, own: Domain | None = None) -> Node:
+def _hyper_parameter(data: Any, path: Path, own: Domain | None = None) -> Fixed | Domain:
     """Read a value or a domain, of the same type as the component's own domain."""
     node: Fixed | Domain
     if isinstance(data, Mapping):
@@ -165,21 +163,36 @@ def _hyper_parameter(data: Any, path: Path, own: Domain | None = None) -> Node:
             raise KeyPathError(path, str(error)) from None
     else:
         node = Fixed(data)
+        try:
+            Architecture({path[-1]: data})
+        except ValueError:
+            reason = "give text, a finite number, true, false, null or a list"
+            raise KeyPathError(path, f"{data!r} cannot be a value; {reason}") from None
     if own is not None and not _same_type(node, own):
         raise KeyPathError(path, f"{data!r} does not fit; the component's own domain is {own}")
     return node
 
 
 def _same_type(node: Fixed | Domain, own: Domain) -> bool:
-    values = [node.value] if isinstance(node, Fixed) else _representatives(node)
-    if isinstance(own, Choice):
-        return True
-    wanted = int if isinstance(own, Int) else int | float
-    return all(isinstance(value, wanted) and not isinstance(value, bool) for value in values)
+    return all(any(_alike(value, one) for one in extremes(own)) for value in extremes(node))
 
 
-def _representatives(domain: Domain) -> list[Any]:
-    return list(domain.options) if isinstance(domain, Choice) else [domain.low, domain.high]
+def _alike(value: Any, one: Any) -> bool:
+    """Whether a value has the type of another; a whole number is a real one too."""
+    return type(value) is type(one) or (type(value) is int and type(one) is float)
+
+
+def extremes(node: Node) -> list[Any]:
+    """The values that stand for all of a node: the only one, the options, or the bounds."""
+    match node:
+        case Fixed(value):
+            return [value]
+        case Choice(options):
+            return list(options)
+        case Int(low, high) | Float(low, high):
+            return [low, high]
+        case _:
+            return []
 
 
 def _mapping(data: Any, path: Path) -> Mapping[str, Any]:

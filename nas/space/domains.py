@@ -36,6 +36,7 @@ class Int:
         for name in ("low", "high", "step"):
             if not _is_int(getattr(self, name)):
                 raise ValueError(f"{name} must be a whole number, not {getattr(self, name)!r}")
+            object.__setattr__(self, name, int(getattr(self, name)))
         _check_bounds(self.low, self.high, self.log, 1)
         if self.step < 1:
             raise ValueError(f"step must be at least 1, not {self.step}")
@@ -132,20 +133,24 @@ class Choice:
         options: The values, each once: `Choice("relu", "gelu")` or `Choice(["relu", "gelu"])`.
 
     Raises:
-        ValueError: There is no option, one is given twice, or one is not a plain value.
+        ValueError: There is no option, one is given twice (`1` and `1.0` are the same), or one is
+            not a plain value.
     """
 
     options: tuple[Value, ...]
 
     def __init__(self, *options: Value | Iterable[Value]) -> None:
         first = options[0] if len(options) == 1 else None
-        values = tuple(first) if isinstance(first, list | tuple) else options
+        given = tuple(first) if isinstance(first, list | tuple) else options
+        values = tuple(value.item() if isinstance(value, np.generic) else value for value in given)
         if not values:
             raise ValueError("a choice needs at least one option")
         for value in values:
             if value is not None and not isinstance(value, bool | int | float | str):
                 raise ValueError(f"{value!r} is not a plain value (text, number, true, false or null)")
-        if len({(type(value), value) for value in values}) < len(values):
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{value} is not a finite number")
+        if len({(isinstance(value, bool), value) for value in values}) < len(values):
             raise ValueError(f"an option is given twice: {list(values)}")
         object.__setattr__(self, "options", values)
 
@@ -160,7 +165,11 @@ class Choice:
 
     def contains(self, value: object) -> bool:
         """Whether a value is one of the domain, of the right type."""
-        return any(type(value) is type(option) and value == option for option in self.options)
+        return any(_same(value, option) for option in self.options)
+
+    def option(self, value: object) -> Value:
+        """The option that equals `value`, as it was given: 1.0, where an architecture writes 1."""
+        return next(option for option in self.options if _same(value, option))
 
     def __iter__(self) -> Iterator[Value]:
         return iter(self.options)
@@ -232,6 +241,11 @@ def _check_bounds(low: float, high: float, log: bool, above: int) -> None:
         raise ValueError(f"the domain [{low}, {high}] is empty: low must not be greater than high")
     if log and (low < above or low <= 0):
         raise ValueError(f"a logarithmic domain starts above 0, not at {low}")
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values are equal; numbers are by value, and true is not 1."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _unless_default(domain: Domain, **defaults: Any) -> dict[str, Any]:

@@ -130,10 +130,20 @@ def _follow(node: Node, value: Any, path: str, found: dict[str, tuple[Domain, Va
                 found[path] = (Choice(*options), name)
             _follow(options[name], value[name], _join(path, name), found)
         case _:
-            value = float(value) if isinstance(node, Float) and isinstance(value, int) else value
             if not node.contains(value):
                 raise ValueError(f"{path}: {value!r} is not within {node}")
-            found[path] = (node, value)
+            found[path] = (node, _as_drawn(node, value))
+
+
+def _as_drawn(domain: Domain, value: Any) -> Value:
+    """A value as the domain gives it; an architecture writes the number 1.0 as 1."""
+    match domain:
+        case Float():
+            return float(value)
+        case Choice():
+            return domain.option(value)
+        case _:
+            return value
 
 
 def _require_keys(value: Any, children: Mapping[str, Node], path: str) -> None:

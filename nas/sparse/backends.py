@@ -7,9 +7,9 @@ both ways are timed once, and every layer of its shape class follows the faster 
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from statistics import median
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -22,15 +22,16 @@ Backend = Literal["dense", "csr"]
 BACKENDS: tuple[Backend, ...] = ("dense", "csr")
 
 # Largest density at which CSR is the faster one on a CPU, by units per side and by batch size:
-# (units from, ((batch from, density), ...)). Forward + backward, one thread, float32; read off
-# `benchmarks/sparse_layer.py --crossover`.
+# (units from, ((batch from, density), ...)), densities ascending. Forward + backward, one thread,
+# float32; read off `benchmarks/sparse_layer.py --crossover`.
 CPU_RULE: tuple[tuple[int, tuple[tuple[int, float], ...]], ...] = (
-    (768, ((0, 0.05), (8, 0.12))),
-    (512, ((0, 0.0), (8, 0.01), (32, 0.05), (128, 0.12))),
-    (384, ((0, 0.0), (32, 0.01), (128, 0.05))),
-    (256, ((0, 0.0), (512, 0.05))),
-    (0, ((0, 0.0),)),
+    (768, ((0, 0.08), (8, 0.16))),
+    (512, ((8, 0.03), (32, 0.11), (128, 0.13))),
+    (384, ((32, 0.015), (128, 0.06))),
+    (256, ((128, 0.025), (512, 0.06))),
+    (0, ()),
 )
+CSR_TYPES = (torch.float32, torch.float64)  # the kernels know no others
 # Not measured: on a GPU dense products win far beyond these sizes, so CSR only has to save memory.
 GPU_POSITIONS = 2**26
 GPU_DENSITY = 0.02
@@ -58,11 +59,6 @@ class Shape(NamedTuple):
     dtype: torch.dtype
 
     @property
-    def density(self) -> float:
-        """Share of the positions that are edges."""
-        return self.edges / (self.out_features * self.in_features)
-
-    @property
     def shape_class(self) -> tuple[int, int, int, int, str, torch.dtype]:
         """The class that shares one measurement: sizes and batch to the next power of two, edges per unit."""
         sizes = (self.out_features, self.in_features, self.edges, self.batch)
@@ -79,17 +75,27 @@ def choose(shape: Shape) -> Backend:
     return measured or rule(shape)
 
 
-@lru_cache(maxsize=4096)
 def rule(shape: Shape) -> Backend:
     """The way to compute a layer by the fixed rule, which depends on the arguments alone."""
-    if shape.dtype not in (torch.float32, torch.float64):
-        return "dense"  # the CSR kernels know no other types
-    positions = shape.out_features * shape.in_features
-    if shape.device != "cpu":
-        return "csr" if positions > GPU_POSITIONS and shape.density < GPU_DENSITY else "dense"
+    if shape.dtype not in CSR_TYPES:
+        return "dense"
+    least = least_batch(shape.out_features, shape.in_features, shape.edges, shape.device)
+    return "csr" if shape.batch >= least else "dense"
+
+
+def least_batch(out_features: int, in_features: int, edges: int, device: str) -> float:
+    """The smallest batch for which the rule says CSR; infinite where it never does."""
+    positions = out_features * in_features
+    density = edges / positions
+    if device != "cpu":
+        return 0 if positions > GPU_POSITIONS and density < GPU_DENSITY else math.inf
     by_batch = next(rows for units, rows in CPU_RULE if positions >= units**2)
-    densities = [density for batch, density in by_batch if shape.batch >= batch]
-    return "csr" if shape.density <= densities[-1] else "dense"
+    return min((batch for batch, densest in by_batch if density <= densest), default=math.inf)
+
+
+def calibrated() -> bool:
+    """Whether any measurement overrides the rule."""
+    return bool(_measured)
 
 
 def calibrate(layer: "SparseLinear", batch: int, rounds: int = 5) -> dict[Backend, float]:

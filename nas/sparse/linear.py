@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from nas.registry import create
-from nas.sparse._kernels import Pattern, csr_product, dense_product, transformed
-from nas.sparse.backends import Backend, Shape, choose
+from nas.sparse._kernels import csr_product, dense_product, transformed
+from nas.sparse._layout import Layout
+from nas.sparse.backends import CSR_TYPES, Backend, Shape, calibrated, choose
 from nas.topologies import Edges, Topology
 
 Wiring = Topology | Edges | str | Mapping[str, Mapping[str, Any]]
@@ -21,8 +22,8 @@ class SparseLinear(nn.Module):
     them, and loading one with other edges, more or fewer of them, rewires the layer.
 
     How the sum is computed is chosen by a fixed rule for every batch (`nas.sparse.backends`); set
-    `backend` to "dense" or "csr" to decide it. Inside `torch.func` transforms, under autocast and in
-    exports it is always dense.
+    `backend` to "dense" or "csr" to decide it. Inside `torch.func` transforms, in exports and in
+    other types than float32 and float64, autocast included, it is always dense.
 
     Args:
         in_features: Number of input units.
@@ -56,6 +57,7 @@ class SparseLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.backend: Backend | None = None
+        self.rewiring: Any = None
         self.in_features = in_features
         self.out_features = out_features
         edges = _edges(topology, out_features, in_features, segments, seed)
@@ -75,6 +77,15 @@ class SparseLinear(nn.Module):
     def sparsity(self) -> float:
         """1 − number of edges / number of weights of the dense layer."""
         return 1 - self._edges.density
+
+    @property
+    def searching(self) -> bool:
+        """Whether the wiring is learnable and not frozen yet."""
+        return False
+
+    def wiring_parameters(self) -> list[nn.Parameter]:
+        """Parameters that decide the wiring; none once it is an exact graph."""
+        return []
 
     def reset_parameters(self) -> None:
         """Draw weights and bias as `nn.Linear` does, with each output unit's own fan-in.
@@ -107,8 +118,7 @@ class SparseLinear(nn.Module):
             raise ValueError(f"{len(edges)} edges need weights of shape ({len(edges)},), not {weight.shape}")
         device = self.weight.device
         self._edges = edges
-        self._pattern: Pattern | None = None
-        self._positions: Tensor | None = None
+        self._layout: Layout | None = None
         self.target = torch.tensor(edges.target, device=device)
         self.source = torch.tensor(edges.source, device=device)
         self.weight.data = weight.detach().to(self.weight, copy=True)
@@ -128,33 +138,34 @@ class SparseLinear(nn.Module):
         """
         if x.shape[-1] != self.in_features:
             raise ValueError(f"the layer takes (..., {self.in_features}), not {tuple(x.shape)}")
-        if self._runs_on_csr(x):
-            return csr_product(x, self.weight, self.bias, self._current_pattern())
-        return dense_product(x, self.weight, self.bias, self._current_positions(), self.out_features)
+        if transformed():  # perhaps many networks at once, each with its own edges
+            positions = self.target * self.in_features + self.source
+            return dense_product(x, self.weight, self.bias, positions, self.out_features)
+        layout = self._current_layout()
+        if self._runs_on_csr(x, layout):
+            return csr_product(x, self.weight, self.bias, layout.pattern)
+        return dense_product(x, self.weight, self.bias, layout.positions, self.out_features)
 
-    def _runs_on_csr(self, x: Tensor) -> bool:
-        if transformed() or x.dtype != self.weight.dtype or torch.is_autocast_enabled(x.device.type):
-            return False
+    def _current_layout(self) -> Layout:
+        # The buffers are others after a move, and where a state is passed in for one call.
+        target, source = self._buffers["target"], self._buffers["source"]
+        layout = self._layout
+        if layout is None or layout.target is not target or layout.source is not source:
+            layout = self._layout = Layout(self.target, self.source, self.out_features, self.in_features)
+        return layout
+
+    def _runs_on_csr(self, x: Tensor, layout: Layout) -> bool:
         rows = x.numel() // self.in_features
+        if self.backend is None and rows < layout.least_batch and not calibrated():
+            return False  # small layers come here, and should not be kept waiting
+        weight = self.weight
+        if x.dtype != weight.dtype or x.dtype not in CSR_TYPES or torch.is_autocast_enabled(x.device.type):
+            return False
         return (self.backend or choose(self.shape(rows))) == "csr"
-
-    def _current_pattern(self) -> Pattern:
-        if self._pattern is None or self._pattern.order.device != self.target.device:
-            with torch.inference_mode(False):  # it outlives the call, and training will use it
-                self._pattern = Pattern.of(self.target, self.source, (self.out_features, self.in_features))
-        return self._pattern
-
-    def _current_positions(self) -> Tensor:
-        if transformed():  # many networks at once: every one has its own edges
-            return self.target * self.in_features + self.source
-        if self._positions is None or self._positions.device != self.target.device:
-            with torch.inference_mode(False):
-                self._positions = self.target * self.in_features + self.source
-        return self._positions
 
     def __getstate__(self) -> dict[str, Any]:
         """The layer without what is derived from its edges: copies and pickles stay small."""
-        return self.__dict__ | {"_pattern": None, "_positions": None}
+        return self.__dict__ | {"_layout": None}
 
     def extra_repr(self) -> str:
         """The line shown by `print`."""

@@ -6,6 +6,7 @@ imports torch.
 """
 
 from nas.topologies._edges import Edges
+from nas.topologies._measures import measure
 from nas.topologies._topology import Topology
 
-__all__ = ["Edges", "Topology"]
+__all__ = ["Edges", "Topology", "measure"]

@@ -20,12 +20,13 @@ class BipartiteSmallWorld:
     """Each unit of the wider side linked to the nearest of the other; links deleted and as many added.
 
     Zhang et al. (arXiv 2501.19107): each edge is deleted with probability `beta`, and as many
-    uniform empty places become edges. A bipartite graph, in which input i and output i are two
-    units: a square layer may link them. With segments the nearest units are those of the unit's own
-    segment; what a segment cannot hold becomes uniform edges too, so the density is kept.
+    uniform empty places become edges. In a square layer no unit is linked to itself. With segments
+    the nearest units are those of the unit's own segment; what a segment cannot hold becomes
+    uniform edges too, so the density is kept.
 
     Args:
-        density: Share of all positions that become edges, in (0, 1]; at least one edge.
+        density: Share of all positions that become edges, in (0, 1]; at least one edge. A square
+            layer stops at its `N·(N−1)` positions off the diagonal.
         beta: Probability that an edge is replaced.
 
     Raises:
@@ -58,10 +59,13 @@ class BipartiteSmallWorld:
     def _links(
         self, wide: int, narrow: int, segments: Sequence[int] | None, rng: np.random.Generator
     ) -> tuple[Ends, Ends]:
-        count = max(round(self.density * wide * narrow), 1)
+        positions, skip_self = wide * narrow, wide == narrow
+        count = min(max(round(self.density * positions), 1), positions - wide * skip_self)
         fan = np.diff(np.arange(wide + 1) * count // wide)  # `count` links, spread evenly
-        one, other = ring_sources(wide, narrow, fan, segments)
-        kept = np.sort((one * narrow + other)[rng.random(len(one)) >= self.beta])
-        added = empty_places(kept, wide * narrow, count - len(kept), rng)
+        one, other = ring_sources(wide, narrow, fan, segments, skip_self)
+        kept = (one * narrow + other)[rng.random(len(one)) >= self.beta]
+        loops = np.arange(wide) * (narrow + 1) if skip_self else np.empty(0, dtype=np.int64)
+        taken = np.sort(np.concatenate([kept, loops]))
+        added = empty_places(taken, positions, count - len(kept), rng)
         keys = np.sort(np.concatenate([kept, added]))
         return keys // narrow, keys % narrow

@@ -25,14 +25,14 @@ class Explicit:
             shape `(out_features, in_features)`, non-zero where there is an edge.
 
     Raises:
-        ValueError: No path is given or it ends in none of these; on `edges`, the file is missing or
+        ValueError: The path ends in none of these; on `edges`, the file is missing or
             not readable as such, or what it holds does not fit the layer.
     """
 
     domains: ClassVar[dict[str, object]] = {}
     rectangular: ClassVar[bool] = True
 
-    path: str | Path = ""
+    path: str | Path
 
     def __post_init__(self) -> None:
         if Path(self.path).suffix not in _READERS:

@@ -16,18 +16,18 @@ from nas.topologies._topology import check_positive, check_share
 class FanInSmallWorld:
     """Every output unit has `k` sources: its nearest inputs, a share `beta` of them moved to random ones.
 
-    A bipartite graph, in which input i and output i are two units: a square layer may link them.
-    The number of moved edges is exact, and graphs of one seed are nested in `beta`. With segments
-    the nearest inputs are those of the unit's own segment, all of them where it has fewer than `k`,
-    and random ones lie anywhere. An edge for which no other input is left stays.
+    The number of moved edges is exact, and graphs of one seed are nested in `beta`. In a square
+    layer no unit is its own source. With segments the nearest inputs are those of the unit's own
+    segment, all of them where it has fewer than `k`, and random ones lie anywhere. An edge for
+    which no other input is left stays.
 
     Args:
         k: Sources of each output unit, at least 1.
         beta: Share of the edges that move.
 
     Raises:
-        ValueError: `k` is below 1 or `beta` is not within [0, 1]; on `edges`, the layer has fewer
-            than `k` inputs.
+        ValueError: `k` is below 1 or `beta` is not within [0, 1]; on `edges`, a unit has
+            fewer than `k` possible sources.
     """
 
     domains: ClassVar = {"k": Int(2, 16), "beta": Float(0.0, 1.0)}

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from nas.errors import TrialError
 from nas.experiment import Training
 from nas.network import Network
 from nas.seeds import derive
+from nas.training.wiring import Plan, Wiring, parameter_groups
 
 PREDICTION_BATCH = 512
 
@@ -60,17 +61,19 @@ def train(
     """
     if not len(training):
         raise ValueError("the training split is empty")
-    device = next(network.parameters()).device
     order = torch.Generator().manual_seed(derive(seed, "batches"))
     torch.manual_seed(derive(seed, "dropout"))
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    steps = math.ceil(len(training) / settings.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(settings, steps * settings.epochs))
+    optimizer = torch.optim.AdamW(parameter_groups(network, settings.learning_rate, settings.weight_decay))
+    plan = _plan(settings, len(training))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(settings, plan.steps))
+    wiring = Wiring(network, optimizer, plan, seed)
     started = time.perf_counter()
     for number in range(1, settings.epochs + 1):
-        loss = _train_epoch(network, training, settings, order, optimizer, schedule, device)
+        first = (number - 1) * plan.steps_per_epoch
+        batches = enumerate(_batches(len(training), settings.batch_size, order), start=first)
+        loss = _train_epoch(network, training, batches, settings, optimizer, schedule, wiring)
+        if number == settings.epochs:
+            wiring.finish()
         if not math.isfinite(loss):
             raise TrialError("nan", f"the training loss is {loss} in epoch {number} of {settings.epochs}")
         outputs, labels = predict(network, validation)
@@ -95,16 +98,18 @@ def predict(network: Network, split: Split) -> tuple[Tensor, Tensor]:
 def _train_epoch(
     network: Network,
     split: Split,
+    batches: Iterable[tuple[int, Tensor]],
     settings: Training,
-    order: torch.Generator,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    device: torch.device,
+    wiring: Wiring,
 ) -> float:
-    """One pass over the split in a new random order; the mean loss."""
+    """One pass over the split in the given batches, numbered by step; the mean loss."""
     network.train()
+    device = next(network.parameters()).device
     total = torch.zeros((), device=device)
-    for indices in _batches(len(split), settings.batch_size, order):
+    for step, indices in batches:
+        wiring.before_step(step)
         batch = split.batch(indices).to(device)
         outputs = network(batch.inputs, batch.masks, batch.present)
         loss = F.cross_entropy(outputs, batch.labels, label_smoothing=settings.label_smoothing)
@@ -112,10 +117,17 @@ def _train_epoch(
         loss.backward()
         if settings.gradient_clip:
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
-        optimizer.step()
+        if not wiring.skips(step):
+            optimizer.step()
         schedule.step()
+        wiring.after_step(step)
         total += loss.detach() * len(indices)
     return total.item() / len(split)
+
+
+def _plan(settings: Training, samples: int) -> Plan:
+    steps = math.ceil(samples / settings.batch_size)
+    return Plan(steps, settings.epochs, round(settings.search_phase * steps * settings.epochs))
 
 
 def _batches(samples: int, size: int, order: torch.Generator) -> Iterator[Tensor]:

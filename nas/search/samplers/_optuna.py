@@ -1,7 +1,7 @@
 """The adapter that lets Optuna's samplers propose from our history."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
@@ -11,9 +11,11 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseGASampler, BaseSampler
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas.experiment import Direction
 from nas.results.records import COMPLETE, FAILED, PRUNED, REJECTED, RUNNING, WAITING, History, Record
 from nas.space import Architecture, Choice, Domain, Float, Int, SearchSpace
 
@@ -63,66 +65,88 @@ class OptunaSampler:
 
     def __init__(self, make: Callable[[int], BaseSampler]) -> None:
         self._make = make
-        self._study: optuna.Study | None = None
-        self._asked: list[int | None] = []
-        self._told = 0
-        self._proposed: tuple[int, Architecture] | None = None
+        self._mirror: _Mirror | None = None
 
     def propose(self, space: SearchSpace, history: History, seed: int) -> Architecture:
         """The sampler's next suggestion, as a point of the space."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study = self._mirror(space, history)
-            study.sampler = self._make(seed)
-            trial = study.ask()
-            architecture = space.draw(lambda path, domain: _suggest(trial, path, domain))
-        self._proposed = (trial.number, architecture)
-        return architecture
+            if self._mirror is None or not self._mirror.leads_to(space, history):
+                self._mirror = _Mirror(space, history.objectives, self._make(seed))
+            self._mirror.follow(history)
+            return self._mirror.draw(self._make(seed))
 
-    def _mirror(self, space: SearchSpace, history: History) -> optuna.Study:
-        """The study with everything of the history in it, in the order in which it happened."""
-        if self._study is None:
-            optuna.logging.set_verbosity(optuna.logging.WARNING)
-            self._study = optuna.create_study(directions=list(history.objectives.values()))
+
+class _Mirror:
+    """A history as a study of Optuna in memory, which grows as the history does."""
+
+    def __init__(
+        self, space: SearchSpace, objectives: Mapping[str, Direction], generations: BaseSampler
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._space = space
+        self._objectives = dict(objectives)
+        self._generations = generations
+        self._storage = InMemoryStorage()
+        self._study = optuna.create_study(storage=self._storage, directions=list(objectives.values()))
+        self._asked: list[tuple[Record, int | None]] = []  # with the trial's number in the mirror
+        self._told: list[Record] = []
+
+    def leads_to(self, space: SearchSpace, history: History) -> bool:
+        """Whether the history goes on from what is mirrored."""
+        same = space is self._space and dict(history.objectives) == self._objectives
+        if not same or len(history.records) < len(self._asked):
+            return False
+        records = history.records
+        asked = (_question(record) == _question(records[record.number]) for record, _ in self._asked)
+        return all(asked) and all(record == records[record.number] for record in self._told)
+
+    def follow(self, history: History) -> None:
+        """Add what has happened since, in the order in which it happened."""
         by_told = sorted((r for r in history.records if r.told is not None), key=lambda r: r.told or 0)
         for record in history.records[len(self._asked) :]:
-            self._tell(by_told[self._told : record.asked_after], history)
-            self._asked.append(self._ask(space, record))
-        self._tell(by_told[self._told :], history)
-        return self._study
+            self._tell(by_told[len(self._told) : record.asked_after])
+            self._asked.append((record, self._ask(record)))
+        self._tell(by_told[len(self._told) :])
 
-    def _ask(self, space: SearchSpace, record: Record) -> int | None:
-        """Add a trial as it was asked for; the one just proposed is in the mirror already."""
-        assert self._study is not None
-        proposed, self._proposed = self._proposed, None
-        if proposed is not None:
-            if proposed[1] == record.architecture:
-                return proposed[0]
-            self._study.tell(proposed[0], state=TrialState.FAIL)
-        if record.architecture not in space:
+    def draw(self, sampler: BaseSampler) -> Architecture:
+        """What a sampler suggests.
+
+        The trial that it is asked through is closed as failed, which samplers pass over: a proposal
+        enters by `follow` as any other record, and not with what a sampler has noted on its trial.
+        """
+        self._study.sampler = sampler
+        trial = self._study.ask()
+        architecture = self._space.draw(lambda path, domain: _suggest(trial, path, domain))
+        self._study.tell(trial, state=TrialState.FAIL)
+        return architecture
+
+    def _ask(self, record: Record) -> int | None:
+        if record.architecture not in self._space:
             return None
-        values, distributions = parameters(space, record.architecture)
-        number = len(self._study.get_trials(deepcopy=False))
-        self._study.add_trial(
-            create_trial(state=TrialState.RUNNING, params=values, distributions=distributions)
-        )
-        self._place_in_generation(self._study.get_trials(deepcopy=False)[number])
-        return number
+        values, distributions = parameters(self._space, record.architecture)
+        template = create_trial(state=TrialState.RUNNING, params=values, distributions=distributions)
+        trial_id = self._storage.create_new_trial(self._study._study_id, template)
+        trial = self._storage.get_trial(trial_id)
+        self._place_in_generation(trial)
+        return trial.number
 
     def _place_in_generation(self, trial: FrozenTrial) -> None:
-        sampler = self._make(0)
-        if isinstance(sampler, optuna.samplers.NSGAIISampler | optuna.samplers.NSGAIIISampler):
-            assert self._study is not None
+        sampler = self._generations
+        if isinstance(sampler, BaseGASampler):
             sampler.get_parent_population(self._study, sampler.get_trial_generation(self._study, trial))
 
-    def _tell(self, records: list[Record], history: History) -> None:
-        assert self._study is not None
+    def _tell(self, records: list[Record]) -> None:
         for record in records:
-            number = self._asked[record.number]
-            self._told += 1
+            number = self._asked[record.number][1]
+            self._told.append(record)
             if number is not None:
-                values = [record.values[name] for name in history.objectives] if record.values else None
+                values = [record.values[name] for name in self._objectives] if record.values else None
                 self._study.tell(number, values, state=STATES[record.state])
+
+
+def _question(record: Record) -> tuple[Architecture, int]:
+    return record.architecture, record.asked_after
 
 
 def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Any:

@@ -1,0 +1,17 @@
+"""`none`: the wiring stays as it is."""
+
+from typing import TYPE_CHECKING
+
+from nas.registry import register
+from nas.rewirings._rule import Rule
+
+if TYPE_CHECKING:
+    from nas.sparse import SparseLinear
+
+
+@register("rewiring", "none")
+class NoRewiring(Rule):
+    """A static graph: the weights learn, the edges stay."""
+
+    def step(self, layer: "SparseLinear", step: int) -> None:
+        """Leave the layer as it is."""

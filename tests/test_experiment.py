@@ -1,0 +1,255 @@
+"""The experiment file: what it may say, its defaults, overrides, and the way back from a run."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import nas
+from nas.experiment import Experiment, load_experiment
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a file of `tmp_path` and return its path."""
+
+    def write(text: str, name: str = "e.yaml") -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def load(file, *overrides) -> Experiment:
+    return load_experiment(file, overrides)[0]
+
+
+CONTRACT = """
+name: ws
+data: avt_digits                           # or {manifest: data.csv, label: label, modalities: {photo: …}}
+space: ../search_spaces/ws.yaml            # or the space itself, inline
+objectives: {accuracy: maximize, parameters: minimize}
+search: {sampler: tpe, trials: 40, seed: 0, pruner: none}
+training: {epochs: 12, batch_size: 128}
+execution: {backend: local, workers: auto}
+plugins: [../plugins]                      # optional
+constraints: {parameters: "<= 200000"}     # optional
+"""
+CONTRACT_SPACE = """
+dim: {int: [16, 128], log: true}
+encoders:
+  {image: cnn, text: attention, audio: {choice: {spectrogram_cnn: {width: {int: [8, 64], log: true}}}}}
+connector:
+  choice:
+    none: {}
+    small_world:
+      layers: {int: [1, 3]}
+      topology: {choice: {watts_strogatz: {k: {int: [2, 16], step: 2}, beta: {float: [0, 1]}}, ring: {}}}
+fusion: {choice: all}
+head: linear
+training: {learning_rate: {float: [1.0e-4, 1.0e-2], log: true}}
+"""
+
+
+def test_the_example_of_the_contract_loads(write, tmp_path):
+    write(CONTRACT_SPACE, "search_spaces/ws.yaml")
+    experiment = load(write(CONTRACT, "experiments/ws.yaml"))
+    assert experiment.name == "ws"
+    assert experiment.data == {"avt_digits": {}}
+    assert experiment.space == yaml.safe_load(CONTRACT_SPACE)
+    assert list(experiment.objectives.items()) == [("accuracy", "maximize"), ("parameters", "minimize")]
+    assert experiment.search.sampler == {"tpe": {}}
+    assert experiment.search.pruner == {"none": {}}
+    assert (experiment.search.trials, experiment.search.seed) == (40, 0)
+    assert (experiment.training.epochs, experiment.training.batch_size) == (12, 128)
+    assert experiment.execution.workers == "auto"
+    assert experiment.plugins == [str(tmp_path / "plugins")]
+    assert experiment.constraints == {"parameters": "<= 200000"}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_experiments_that_ship_load(file):
+    assert load(file).name == file.stem
+
+
+def test_what_is_left_out_has_the_defaults_of_the_documentation(write):
+    experiment = load(write("data: avt_digits"))
+    assert experiment.name == "e"  # that of the file
+    assert experiment.objectives == {"accuracy": "maximize", "parameters": "minimize"}
+    assert experiment.search.sampler == {"tpe": {}}
+    assert experiment.search.pruner == {"none": {}}
+    assert experiment.execution.backend == "local"
+    assert experiment.space == experiment.constraints == {}
+    assert load(write("data: avt_digits\nsearch:\nplugins:\nspace:\n")) == experiment
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("avt_digits", {"avt_digits": {}}),
+        ("{avt_digits: }", {"avt_digits": {}}),
+        ("{avt_digits: {modalities: [image]}}", {"avt_digits": {"modalities": ["image"]}}),
+        (
+            "{manifest: sub/data.csv, label: label, modalities: {photo: {image: photo}}}",
+            {
+                "manifest": {
+                    "source": "DIR/sub/data.csv",
+                    "label": "label",
+                    "modalities": {"photo": {"image": "photo"}},
+                }
+            },
+        ),
+        ("{arrays: /elsewhere/data.npz}", {"arrays": {"source": "/elsewhere/data.npz"}}),
+    ],
+)
+def test_a_dataset_is_named_in_three_ways(write, tmp_path, text, expected):
+    found = load(write(f"data: {text}")).data
+    assert found == yaml.safe_load(yaml.safe_dump(expected).replace("DIR", str(tmp_path)))
+
+
+def test_paths_are_relative_to_the_file(write, tmp_path, monkeypatch):
+    write("dim: 7", "spaces/s.yaml")
+    file = write(
+        "data: {manifest: ../d.csv}\nspace: ../spaces/s.yaml\nplugins: [p.py, /a/b.py]", "sub/e.yaml"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for path in (file, Path("../sub/e.yaml")):
+        experiment = load(path)
+        assert experiment.space == {"dim": 7}
+        assert experiment.plugins == [str(tmp_path / "sub" / "p.py"), "/a/b.py"]
+        assert experiment.data == {"manifest": {"source": str(tmp_path / "d.csv")}}
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("search.trials=7", lambda e: e.search.trials == 7),
+        ("search.sampler=random", lambda e: e.search.sampler == {"random": {}}),
+        (
+            "search.sampler={nsga2: {population: 6}}",
+            lambda e: e.search.sampler == {"nsga2": {"population": 6}},
+        ),
+        ("training.learning_rate=1e-3", lambda e: e.training.learning_rate == 0.001),
+        ("training.learning_rate=2E+0", lambda e: e.training.learning_rate == 2.0),
+        ("space.dim=16", lambda e: e.space == {"dim": 16, "head": "linear"}),
+        (
+            "space.encoders.image.cnn.width=9",
+            lambda e: e.space["encoders"] == {"image": {"cnn": {"width": 9}}},
+        ),
+        (
+            "space.fusion={choice: [late, concat]}",
+            lambda e: e.space["fusion"]["choice"] == ["late", "concat"],
+        ),
+        ("plugins=[a.py, b.py]", lambda e: [Path(p).name for p in e.plugins] == ["a.py", "b.py"]),
+        ("name=a=b", None),
+        ("name=mine", lambda e: e.name == "mine"),
+        ("search=null", lambda e: e.search.trials == 40),
+        ('constraints.parameters="<= 5"', lambda e: e.constraints == {"parameters": "<= 5"}),
+        ("space=other.yaml", lambda e: e.space == {"dim": 99}),
+        ("data=other", lambda e: e.data == {"other": {}}),
+    ],
+)
+def test_overrides_set_nested_keys_to_yaml_values(write, override, read):
+    write("dim: 8\nhead: linear", "space.yaml")
+    write("dim: 99", "other.yaml")
+    file = write("data: toy\nspace: space.yaml\nsearch: {trials: 3}")
+    if read is None:
+        with pytest.raises(nas.RequestError, match="'a=b' is not allowed: give letters"):
+            load(file, override)
+    else:
+        assert read(load(file, override))
+
+
+def test_later_overrides_win(write):
+    assert load(write("data: toy"), "search.trials=3", "search.trials=4").search.trials == 4
+
+
+def test_numbers_may_be_written_with_an_exponent_alone(write):
+    experiment = load(write("data: toy\ntraining: {learning_rate: 1e-3, weight_decay: 5E-4, warmup: 1e-1}"))
+    training = experiment.training
+    assert (training.learning_rate, training.weight_decay, training.warmup) == (1e-3, 5e-4, 0.1)
+
+
+def test_keys_may_be_merged_from_an_anchor(write):
+    text = (
+        "data: toy\nspace:\n  encoders:\n    image: &one {cnn: {width: 8}}\n    audio: {<<: *one, other: 3}"
+    )
+    assert load(write(text)).space["encoders"]["audio"] == {"cnn": {"width": 8}, "other": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("data: toy\ndata: toy2", 2, "data"),
+        ("data: toy\nobjectives:\n  accuracy: maximize\n  accuracy: minimize", 4, "accuracy"),
+        ("data: toy\nspace: {fusion: {choice: {late: {}, late: {}}}}", 2, "late"),
+    ],
+)
+def test_a_key_given_twice_is_refused(write, text, line, key):
+    file = write(text)
+    with pytest.raises(
+        nas.RequestError, match=re.escape(f"{file}:{line}: not valid YAML: the key '{key}' is")
+    ):
+        load(file)
+
+
+def test_a_resolved_experiment_reloads_to_an_equal_one(write):
+    write(CONTRACT_SPACE, "search_spaces/ws.yaml")
+    for text in (CONTRACT, "data: {manifest: data.csv, label: y}\nsearch: {sampler: {tpe: {startup: 3}}}"):
+        experiment = load(write(text, "experiments/ws.yaml"))
+        resolved = write(yaml.safe_dump(experiment.to_data(), sort_keys=False), "run/experiment.yaml")
+        assert load(resolved) == experiment
+        assert load(resolved).difference(experiment) is None
+        assert Experiment.model_validate(experiment.to_data()) == experiment
+
+
+def test_a_resolved_experiment_has_every_default_written_out(write):
+    data = load(write("data: toy")).to_data()
+    assert set(data) == set(Experiment.model_fields)
+    assert set(data["training"]) == set(type(Experiment.model_fields["training"].default).model_fields)
+
+
+BASE = "data: toy\nspace: {dim: 8, fusion: {choice: [late, concat]}}\nplugins: [a.py]\n"
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("search.seed=1", "search.seed"),
+        ("search.sampler=random", "search.sampler"),
+        ("training.epochs=3", "training.epochs"),
+        ("space.dim=9", "space.dim"),
+        ("space.head=linear", "space.head"),
+        ("space.fusion={choice: [concat, late]}", "space.fusion"),
+        ("objectives={accuracy: maximize, parameters: minimize, flops: minimize}", "objectives"),
+        ("objectives={parameters: minimize, accuracy: maximize}", "objectives"),
+        ("objectives={accuracy: maximize}", "objectives"),
+        ("constraints.parameters='<= 5'", "constraints.parameters"),
+        ("plugins=[b.py]", "plugins"),
+        ("data=other", "data"),
+        ("name=other", "name"),
+    ],
+)
+def test_the_difference_of_two_searches_is_named_whichever_is_asked(write, override, key):
+    file = write(BASE)
+    one, other = load(file), load(file, override)
+    assert one.difference(other).startswith(key)
+    assert other.difference(one).startswith(key)
+
+
+@pytest.mark.parametrize("override", ["search.trials=9", "execution.workers=3", "training.epochs=12"])
+def test_where_trials_run_and_how_many_make_no_other_search(write, override):
+    file = write(BASE)
+    assert load(file).difference(load(file, override)) is None
+
+
+def test_an_experiment_cannot_be_changed(write):
+    experiment = load(write("data: toy"))
+    with pytest.raises(ValueError, match="frozen"):
+        experiment.search.trials = 3

@@ -1,0 +1,200 @@
+"""The samplers: what they propose follows from the history alone, and the history is enough."""
+
+import hashlib
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nas.modality import ModalitySpec
+from nas.registry import create
+from nas.results.records import COMPLETE, FAILED, REJECTED, RUNNING, History, Record, non_dominated
+from nas.seeds import derive
+from nas.space import Architecture
+from nas.space.assemble import assemble
+
+OBJECTIVES = {"accuracy": "maximize", "parameters": "minimize"}
+SAMPLERS = {
+    "tpe": {"tpe": {"startup": 5}},
+    "nsga2": {"nsga2": {"population": 6}},
+    "random": {"random": {}},
+}
+MODALITIES = {"image": ModalitySpec("image", (1, 8, 8)), "text": ModalitySpec("text", (5,), 7)}
+TRAINING = {
+    "learning_rate": {"float": [1e-5, 1e-1], "log": True},
+    "weight_decay": {"float": [1e-6, 1], "log": True},
+}
+SPACE = assemble(
+    {
+        "dim": {"int": [16, 96], "log": True},
+        "encoders": {"image": {"cnn": {"width": {"int": [8, 32]}}}, "text": {"attention": {"embedding": 16}}},
+        "connector": {
+            "choice": {
+                "none": {},
+                "small_world": {
+                    "layers": {"int": [1, 3]},
+                    "topology": {"choice": {"ring": {}, "watts_strogatz": {"beta": {"float": [0, 1]}}}},
+                    "dropout": 0.0,
+                },
+            }
+        },
+        "fusion": {"choice": ["concat", "late", "gate"]},
+        "head": {"choice": {"linear": {}, "mlp": {"hidden": 16}}},
+        "training": TRAINING,
+    },
+    MODALITIES,
+)
+
+SIMPLE_SPACE = assemble(
+    {
+        "dim": {"int": [16, 96], "log": True},
+        "encoders": {"image": {"cnn": {"width": 8}}, "text": {"attention": {"embedding": 16}}},
+        "connector": "none",
+        "fusion": "gate",
+        "head": {"mlp": {"hidden": 16}},
+        "training": TRAINING,
+    },
+    MODALITIES,
+)
+
+
+def sampler(name):
+    [(component, options)] = SAMPLERS[name].items()
+    return create("sampler", component, **options)
+
+
+def measure(architecture):
+    """A deterministic stand-in for a training: width costs parameters, the settings have to fit."""
+    training, [head] = architecture["training"], architecture["head"].values()
+    miss = (
+        (np.log10(training["learning_rate"]) + 2.5) ** 2
+        + (np.log10(training["weight_decay"]) + 3) ** 2 / 4
+        + (4 * head.get("dropout", 0.1) - 0.4) ** 2
+    )
+    accuracy = (architecture["dim"] / 96) ** 0.5 * np.exp(-miss)
+    return {"accuracy": float(accuracy), "parameters": float(architecture["dim"] ** 2)}
+
+
+def fate(number, architecture):
+    """How a trial ends, by hashing: most complete, some fail, some are rejected."""
+    draw = hashlib.sha256(f"{number}/{architecture.id}".encode()).digest()[0]
+    return FAILED if draw < 35 else REJECTED if draw < 50 else COMPLETE
+
+
+def finish(record, told):
+    state = fate(record.number, record.architecture)
+    if state == COMPLETE:
+        return replace(record, state=state, told=told, values=measure(record.architecture), seconds=1.0)
+    kind = "error" if state == FAILED else "constraint"
+    return replace(record, state=state, told=told, failure=(kind, "made up"), seconds=1.0)
+
+
+def live(proposer, trials, workers=1, seed=0, space=SPACE):
+    """A search as the driver does it; with several workers, trials finish out of order."""
+    rng = np.random.default_rng(seed)
+    records, running, told = [], [], 0
+    while told < trials:
+        while len(running) < workers and len(records) < trials:
+            number = len(records)
+            architecture = proposer.propose(space, History(records, OBJECTIVES), derive(seed, number))
+            records.append(Record(number, seed, architecture, RUNNING, asked_after=told))
+            running.append(number)
+        number = running.pop(rng.integers(len(running)))
+        records[number] = finish(records[number], told)
+        told += 1
+    return records
+
+
+def as_of(records, number):
+    """The history that trial `number` was asked with."""
+    known = records[number].asked_after
+    return History(
+        [
+            record
+            if record.told < known
+            else Record(record.number, record.seed, record.architecture, RUNNING, record.asked_after)
+            for record in records[:number]
+        ],
+        OBJECTIVES,
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_resumed_sampler_proposes_what_the_one_that_lived_on_proposed(name, workers):
+    records = live(sampler(name), 45, workers)
+    states = {record.state for record in records}
+    assert states == {COMPLETE, FAILED, REJECTED}
+    told = [record.told for record in records]
+    assert (told == sorted(told)) == (workers == 1)
+    for stop in (1, 9, 31):
+        resumed = sampler(name)
+        for number in range(stop, 45):
+            again = resumed.propose(SPACE, as_of(records, number), derive(0, number))
+            assert again == records[number].architecture, f"stopped before {stop}, trial {number} differs"
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_asking_again_or_about_something_else_in_between_changes_nothing(name):
+    records = live(sampler(name), 30, workers=2)
+    others = live(sampler(name), 30, workers=2, seed=1)
+    one = sampler(name)
+    for number in (29, 12, 20, 20, 29):
+        assert one.propose(SPACE, as_of(records, number), derive(0, number)) == records[number].architecture
+        assert one.propose(SPACE, as_of(others, number), derive(1, number)) == others[number].architecture
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_proposing_leaves_the_history_and_the_global_generators_alone(name):
+    records = live(sampler(name), 20)
+    history = History(tuple(records), OBJECTIVES)
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    expected = random.random(), np.random.random()  # noqa: NPY002
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    sampler(name).propose(SPACE, history, 3)
+    assert list(history.records) == records
+    assert (random.random(), np.random.random()) == expected  # noqa: NPY002
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_another_seed_proposes_something_else(name):
+    one, other = live(sampler(name), 15), live(sampler(name), 15, seed=1)
+    assert all(a.architecture != b.architecture for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_what_is_proposed_lies_in_the_space(name):
+    assert all(record.architecture in SPACE for record in live(sampler(name), 30))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_architectures_outside_the_space_are_passed_over(name):
+    records = live(sampler(name), 20)
+    strangers = {3: {"dim": 7}, 11: records[11].architecture.to_data() | {"head": {"stranger": {}}}}
+    for number, tree in strangers.items():
+        records[number] = replace(records[number], architecture=Architecture(tree))
+    for number in range(12, 20):
+        assert sampler(name).propose(SPACE, as_of(records, number), derive(0, number)) in SPACE
+
+
+def hypervolume(records):
+    """Area that the front dominates below accuracy 0 and the largest network."""
+    points = [(-r.values["accuracy"], r.values["parameters"] / 96**2) for r in records if r.state == COMPLETE]
+    front = sorted(point for point, kept in zip(points, non_dominated(points), strict=True) if kept)
+    area, ceiling = 0.0, 1.0
+    for loss, size in front:
+        area += -loss * (ceiling - size)
+        ceiling = size
+    return area
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2"])
+def test_what_learns_from_the_history_finds_a_better_front_than_random(name):
+    def median(name):
+        runs = [live(sampler(name), 60, seed=seed, space=SIMPLE_SPACE) for seed in range(5)]
+        return np.median([hypervolume(records) for records in runs])
+
+    assert median(name) > 1.1 * median("random")
