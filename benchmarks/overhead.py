@@ -27,9 +27,13 @@ class Tiny:
     """Noise with labels."""
     def __init__(self):
         self.task = nas.Task("classification", ("a", "b"))
-        self.modalities = {"image": nas.ModalitySpec("image", (1, 8, 8)), "text": nas.ModalitySpec("text", (5,), 7)}
+        self.modalities = {
+            "image": nas.ModalitySpec("image", (1, 8, 8)),
+            "text": nas.ModalitySpec("text", (5,), 7),
+        }
         inputs = {"image": torch.zeros(16, 1, 8, 8), "text": torch.ones(16, 5, dtype=torch.long)}
-        self.splits = {name: TensorSplit(inputs, torch.arange(16) % 2) for name in ("train", "validation", "test")}
+        split = TensorSplit(inputs, torch.arange(16) % 2)
+        self.splits = {"train": split, "validation": split, "test": split}
 '''
 EXPERIMENT = """
 name: overhead

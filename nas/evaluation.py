@@ -24,7 +24,8 @@ class Evaluation:
 
     Args:
         values: Final objectives by name; logged ones included.
-        epochs: Metrics of every epoch: `epoch`, `train_loss`, `seconds` and the objectives.
+        epochs: Metrics of every epoch: `epoch`, `train_loss`, `seconds`, the objectives, and what is
+            known of the wiring.
         seconds: Time of the whole evaluation.
         network: The trained network.
     """
@@ -89,6 +90,7 @@ class Evaluator:
                 epochs.append(
                     {"epoch": epoch.number, "train_loss": epoch.train_loss, "seconds": epoch.seconds}
                     | measured
+                    | epoch.wiring
                 )
                 on_epoch(epochs[-1])
 

@@ -266,7 +266,7 @@ def _keys_at(path: Sequence[str]) -> list[str]:
 def _comparable(experiment: Experiment) -> dict[str, str]:
     data = experiment.to_data()
     del data["execution"], data["search"]["trials"]
-    parts = {"objectives": list(data.pop("objectives").items())}  # their order is that of the values
+    parts: dict[str, Any] = {"objectives": data.pop("objectives")}  # in the order of the values
     for section, content in data.items():
         if isinstance(content, dict):
             parts |= {f"{section}.{key}": value for key, value in content.items()}

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from nas.errors import RequestError
 from nas.modality import ModalitySpec, Task
-from nas.registry import create
+from nas.registry import create_selected
 from nas.space import Architecture
+from nas.sparse import sparsify
 
 
 class Network(nn.Module):
@@ -99,21 +100,22 @@ def build(
     dims = [dim] * len(modalities)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        built = {
-            name: _component("encoder", _slot(encoders, name), spec, dim) for name, spec in modalities.items()
-        }
-        connector = _component("connector", _slot(tree, "connector"), dims)
-        fusion = _component("fusion", _slot(tree, "fusion"), connector.dims)
-        head = _component("head", _slot(tree, "head"), fusion.out_dim, task.out_dim)
+        built = {name: _encoder(_slot(encoders, name), spec, dim) for name, spec in modalities.items()}
+        connector = create_selected("connector", _slot(tree, "connector"), dims)
+        fusion = create_selected("fusion", _slot(tree, "fusion"), connector.dims)
+        head = create_selected("head", _slot(tree, "head"), fusion.out_dim, task.out_dim)
     return Network(built, connector, fusion, head)
+
+
+def _encoder(selection: str | dict[str, Any], spec: ModalitySpec, dim: int) -> nn.Module:
+    """An encoder; `sparsify` among its settings makes its linear layers sparse."""
+    [settings] = selection.values() if isinstance(selection, dict) and len(selection) == 1 else [None]
+    wiring = settings.pop("sparsify", None) if isinstance(settings, dict) else None
+    encoder: nn.Module = create_selected("encoder", selection, spec, dim)
+    return encoder if wiring is None else sparsify(encoder, **wiring)
 
 
 def _slot(tree: Mapping[str, Any], name: str) -> Any:
     if name not in tree:
         raise RequestError(f"the architecture has no {name!r}; it has {', '.join(tree)}")
     return tree[name]
-
-
-def _component(kind: str, selection: Mapping[str, Any] | str, *args: Any) -> Any:
-    [(name, settings)] = [(selection, {})] if isinstance(selection, str) else selection.items()
-    return create(kind, name, *args, **(settings or {}))

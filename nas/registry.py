@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -120,9 +120,25 @@ def create(kind: str, name: str, *args: Any, **kwargs: Any) -> Any:
         raise RequestError(f"{kind} {name!r} has no hyper-parameter {key!r}; {near_misses(key, known)}")
     nested = component_slots(component)
     settings = {
-        key: _create_nested(nested[key], value) if key in nested else value for key, value in kwargs.items()
+        key: create_selected(nested[key], value)
+        if key in nested and isinstance(value, str | Mapping)
+        else value
+        for key, value in kwargs.items()
     }
     return component(*args, **settings)
+
+
+def create_selected(kind: str, selection: str | Mapping[str, Any], *args: Any) -> Any:
+    """Construct the component that an architecture selects: a name, or `{name: settings}`.
+
+    Raises:
+        RequestError: No component, or not exactly one, is selected; or as `create`.
+    """
+    selected = {selection: {}} if isinstance(selection, str) else selection
+    if not isinstance(selected, Mapping) or len(selected) != 1:
+        raise RequestError(f"{selection!r} is no {kind}; give its name, or {{name: settings}}")
+    [(name, settings)] = selected.items()
+    return create(kind, name, *args, **({} if settings is None else settings))
 
 
 def hyper_parameters(kind: str, component: type) -> dict[str, inspect.Parameter]:
@@ -240,13 +256,8 @@ def _import_built_ins(kind: str) -> None:
         raise
 
 
-def _create_nested(kind: str, value: Any) -> Any:
-    if not isinstance(value, str | dict):
-        return value
-    if not isinstance(value, str) and len(value) != 1:
-        raise RequestError(f"{value!r} is no {kind}; give its name, or {{name: settings}}")
-    [(name, settings)] = [(value, {})] if isinstance(value, str) else value.items()
-    return create(kind, name, **(settings or {}))
+def _selects(value: Any) -> bool:
+    return isinstance(value, str | Mapping)
 
 
 def _same_definition(one: type, other: type) -> bool:

@@ -24,6 +24,7 @@ class MeanFusion(nn.Module):
     def forward(
         self, features: list[Tensor], present: Tensor | None = None, return_gates: bool = False
     ) -> Tensor | tuple[Tensor, dict[str, object]]:
+        """Vectors `(B, d)`, one per modality, to their average `(B, d)`."""
         stacked = torch.stack(features)
         there = (
             torch.ones_like(stacked[..., :1], dtype=torch.bool) if present is None else present.T[..., None]

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import settings
 
 from nas import registry
+
+settings.register_profile("nas", deadline=None, derandomize=True)  # the same on a busy machine, every time
+settings.load_profile("nas")
 
 TOY = '''\
 """`toy`: 64 samples of an image and a text, whose class is the brightest of three patches."""
@@ -109,3 +113,11 @@ def write_experiment(toy):
         return file
 
     return write
+
+
+@pytest.fixture(scope="session")
+def finished_search(tmp_path_factory) -> Path:
+    """The folder of one uninterrupted search, made once: `toy.yaml`, `run`, `stdout`, `stderr`. Only read."""
+    from searches import finished_search
+
+    return finished_search(tmp_path_factory.getbasetemp())

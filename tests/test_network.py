@@ -224,7 +224,6 @@ def test_an_unknown_component_is_named_with_its_near_misses():
         nas.build(ARCHITECTURE | {"head": {"mlp": {"widht": 3}}}, MODALITIES, TASK)
 
 
-@pytest.mark.xfail(reason="nas.network unpacks the selection without looking: ValueError", strict=True)
 @pytest.mark.parametrize("selection", [{}, {"late": {}, "concat": {}}])
 def test_a_slot_that_selects_no_single_component_is_a_wrong_request(selection):
     with pytest.raises(nas.RequestError, match="fusion"):

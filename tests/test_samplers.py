@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nas.modality import ModalitySpec
 from nas.registry import create
 from nas.results.records import COMPLETE, FAILED, REJECTED, RUNNING, History, Record, non_dominated
 from nas.seeds import derive
-from nas.space import Architecture
-from nas.space.assemble import assemble
+from nas.space import Architecture, Float, Int, SearchSpace
+from nas.space.search_space import Group, Select
 
 OBJECTIVES = {"accuracy": "maximize", "parameters": "minimize"}
 SAMPLERS = {
@@ -20,42 +19,34 @@ SAMPLERS = {
     "nsga2": {"nsga2": {"population": 6}},
     "random": {"random": {}},
 }
-MODALITIES = {"image": ModalitySpec("image", (1, 8, 8)), "text": ModalitySpec("text", (5,), 7)}
-TRAINING = {
-    "learning_rate": {"float": [1e-5, 1e-1], "log": True},
-    "weight_decay": {"float": [1e-6, 1], "log": True},
-}
-SPACE = assemble(
+TRAINING = Group({"learning_rate": Float(1e-5, 1e-1, log=True), "weight_decay": Float(1e-6, 1.0, log=True)})
+MLP = Group({"dropout": Float(0.0, 0.5)})
+TOPOLOGY = Select(
+    "topology",
     {
-        "dim": {"int": [16, 96], "log": True},
-        "encoders": {"image": {"cnn": {"width": {"int": [8, 32]}}}, "text": {"attention": {"embedding": 16}}},
-        "connector": {
-            "choice": {
-                "none": {},
-                "small_world": {
-                    "layers": {"int": [1, 3]},
-                    "topology": {"choice": {"ring": {}, "watts_strogatz": {"beta": {"float": [0, 1]}}}},
-                    "dropout": 0.0,
-                },
-            }
-        },
-        "fusion": {"choice": ["concat", "late", "gate"]},
-        "head": {"choice": {"linear": {}, "mlp": {"hidden": 16}}},
-        "training": TRAINING,
+        "ring": Group({"k": Int(2, 8, step=2)}),
+        "watts_strogatz": Group({"k": Int(2, 16, step=2), "beta": Float(0.0, 1.0)}),
     },
-    MODALITIES,
 )
-
-SIMPLE_SPACE = assemble(
-    {
-        "dim": {"int": [16, 96], "log": True},
-        "encoders": {"image": {"cnn": {"width": 8}}, "text": {"attention": {"embedding": 16}}},
-        "connector": "none",
-        "fusion": "gate",
-        "head": {"mlp": {"hidden": 16}},
-        "training": TRAINING,
-    },
-    MODALITIES,
+SPACE = SearchSpace(
+    Group(
+        {
+            "dim": Int(16, 96, log=True),
+            "connector": Select(
+                "connector",
+                {
+                    "none": Group({}),
+                    "small_world": Group({"layers": Int(1, 3), "topology": TOPOLOGY}),
+                },
+            ),
+            "fusion": Select("fusion", {"concat": Group({}), "late": Group({}), "gate": Group({})}),
+            "head": Select("head", {"linear": Group({}), "mlp": MLP}),
+            "training": TRAINING,
+        }
+    )
+)
+SIMPLE_SPACE = SearchSpace(
+    Group({"dim": Int(16, 96, log=True), "head": Select("head", {"mlp": MLP}), "training": TRAINING})
 )
 
 

@@ -103,27 +103,23 @@ def test_a_space_with_a_real_number_is_infinite():
 
 
 def test_the_size_of_a_conditional_space():
+    @nas.register("connector", "wired")
+    class Wired:
+        """A connector with a component in it."""
+
+        domains = {"layers": Int(1, 3), "topology": nas.Component("topology")}
+
+        def __init__(self, dims, layers=1, topology="ring"):
+            pass
+
+    topologies = {"ring": {"k": 4}, "watts_strogatz": {"k": {"int": [2, 8], "step": 2}, "beta": 0.1}}
     data = {
         "dim": {"int": [16, 64], "step": 16},
         "encoders": {
             "image": {"cnn": {"width": {"choice": [8, 16]}}},
             "text": {"attention": {"embedding": 16}},
         },
-        "connector": {
-            "choice": {
-                "none": {},
-                "small_world": {
-                    "layers": {"int": [1, 3]},
-                    "dropout": 0.0,
-                    "topology": {
-                        "choice": {
-                            "ring": {"k": 4},
-                            "watts_strogatz": {"k": {"int": [2, 8], "step": 2}, "beta": 0.1},
-                        }
-                    },
-                },
-            }
-        },
+        "connector": {"choice": {"none": {}, "wired": {"topology": {"choice": topologies}}}},
         "fusion": {"choice": ["late", "concat"]},
         "head": "linear",
     }

@@ -367,7 +367,7 @@ def test_sparsity_is_the_share_of_weights_that_are_not_stored() -> None:
     [
         ("rnig", RequestError, "did you mean 'ring'"),
         ({"ring": {"q": 4}}, RequestError, "no hyper-parameter 'q'"),
-        ({"ring": {}, "watts_strogatz": {}}, ValueError, "one name with its settings"),
+        ({"ring": {}, "watts_strogatz": {}}, RequestError, "is no topology; give its name"),
         ("ring", ValueError, "needs in_features == out_features, not 6 → 5"),
         (Edges(2, 2, [0], [1]), ValueError, r"belong to a layer 2 → 2, not 6 → 5"),
     ],

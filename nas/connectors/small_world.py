@@ -24,17 +24,24 @@ class SmallWorldConnector(nn.Module):
         dims: Width of every modality's features.
         layers: Number of residual layers.
         topology: Topology of every layer: an object, a name, or `{name: settings}`.
+        rewiring: Rule that changes the edges in training, given likewise; each layer has its own.
         dropout: Share of the units that are dropped from each residual during training.
         seed: Seed of the wiring; each layer has its own wiring.
     """
 
-    domains = {"layers": Int(1, 4), "topology": Component("topology"), "dropout": Float(0.0, 0.5)}
+    domains = {
+        "layers": Int(1, 4),
+        "topology": Component("topology"),
+        "rewiring": Component("rewiring"),
+        "dropout": Float(0.0, 0.5),
+    }
 
     def __init__(
         self,
         dims: Sequence[int],
         layers: int = 1,
         topology: Any | str | Mapping[str, Any] = "watts_strogatz",
+        rewiring: Any | str | Mapping[str, Any] = "none",
         dropout: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -43,7 +50,14 @@ class SmallWorldConnector(nn.Module):
         self.dropout = dropout
         width = sum(dims)
         self.layers = nn.ModuleList(
-            SparseLinear(width, width, topology, segments=self.dims, seed=derive(seed, "layer", layer))
+            SparseLinear(
+                width,
+                width,
+                topology,
+                segments=self.dims,
+                rewiring=rewiring,
+                seed=derive(seed, "layer", layer),
+            )
             for layer in range(layers)
         )
 

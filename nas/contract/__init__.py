@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.contract import _encoders, _fusions, _modules, _torchless
+from nas.contract import _encoders, _fusions, _modules, _rewirings, _torchless
 from nas.contract._cases import Case, ModuleCase, cases
 from nas.contract._declarations import DOCSTRING, declarations
 from nas.errors import RequestError, near_misses
@@ -24,7 +24,7 @@ _POINTS: dict[str, Mapping[str, Callable[[Any], Iterator[str]]]] = {
     "fusion": _modules.POINTS | _fusions.POINTS,
     "head": _modules.POINTS,
     "topology": _torchless.TOPOLOGY_POINTS,
-    "rewiring": _torchless.REWIRING_POINTS,
+    "rewiring": _torchless.REWIRING_POINTS | _rewirings.POINTS,
     "objective": _torchless.OBJECTIVE_POINTS,
     "sampler": _torchless.SAMPLER_POINTS,
     "pruner": _torchless.PRUNER_POINTS,

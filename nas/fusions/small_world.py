@@ -1,13 +1,14 @@
 """`small_world`: one sparse linear map over the features of all modalities."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nas.fusions._inputs import VectorFusion
 from nas.registry import register
-from nas.space import Float, Int
+from nas.space import Component, Float, Int
 from nas.sparse import SparseLinear
 
 
@@ -22,16 +23,26 @@ class SmallWorldFusion(VectorFusion):
         dims: Width of every modality's vector.
         k: Neighbours of a feature on the ring; even.
         beta: Probability that an edge is rewired.
+        rewiring: Rule that changes the edges in training: an object, a name, or `{name: settings}`.
         seed: Seed of the wiring.
     """
 
-    domains = {"k": Int(2, 16, step=2), "beta": Float(0.0, 1.0)}
+    domains = {"k": Int(2, 16, step=2), "beta": Float(0.0, 1.0), "rewiring": Component("rewiring")}
     name = "small_world"
 
-    def __init__(self, dims: Sequence[int], k: int = 4, beta: float = 0.1, seed: int = 0) -> None:
+    def __init__(
+        self,
+        dims: Sequence[int],
+        k: int = 4,
+        beta: float = 0.1,
+        rewiring: Any | str | Mapping[str, Any] = "none",
+        seed: int = 0,
+    ) -> None:
         super().__init__(dims, sum(dims))
         topology = {"watts_strogatz": {"k": k, "beta": beta}}
-        self.layer = SparseLinear(self.out_dim, self.out_dim, topology, bias=False, seed=seed)
+        self.layer = SparseLinear(
+            self.out_dim, self.out_dim, topology, bias=False, rewiring=rewiring, seed=seed
+        )
 
     @property
     def sparsity(self) -> float:

@@ -50,7 +50,7 @@ def retrain_trial(
         run: The run.
         number: Number of the trial.
         seeds: Number of trainings.
-        epochs: Epochs of each; those of the experiment for None.
+        epochs: Epochs of each; those of the architecture or the experiment for None.
         observe: Called after every training with its index and its objectives on the test split.
 
     Raises:
@@ -64,9 +64,10 @@ def retrain_trial(
     [(name, options)] = experiment.data.items()
     own = [derive(experiment.search.seed, number, "retrain", index) for index in range(seeds)]
     dataset = load_dataset(name, **options)
-    retrained = retrain(experiment, dataset, record.architecture, own, epochs, observe)
+    architecture = record.architecture if epochs is None else with_epochs(record.architecture, epochs)
+    retrained = retrain(experiment, dataset, architecture, own, observe)
     data = {
-        "epochs": epochs or experiment.training.epochs,
+        "epochs": architecture.get("training", {}).get("epochs", experiment.training.epochs),
         "seeds": own,
         "test": retrained.test,
         "validation": retrained.validation,
@@ -81,7 +82,6 @@ def retrain(
     dataset: Dataset,
     architecture: Architecture,
     seeds: Sequence[int],
-    epochs: int | None = None,
     observe: Callable[[int, Mapping[str, float]], None] = lambda index, test: None,
 ) -> Retrained:
     """Train an architecture from scratch once per seed, and measure each on the test split.
@@ -89,9 +89,7 @@ def retrain(
     Raises:
         TrialError: A training fails.
     """
-    changed = {"epochs": epochs} if epochs else {}
-    training = experiment.training.model_copy(update=changed)
-    evaluator = Evaluator(dataset, list(experiment.objectives), training, device=_device())
+    evaluator = Evaluator(dataset, list(experiment.objectives), experiment.training, device=_device())
     test, validation = [], []
     for index, seed in enumerate(seeds):
         evaluation = evaluator(architecture, seed)
@@ -103,6 +101,12 @@ def retrain(
         validation.append(dict(evaluation.values))
         observe(index, measured)
     return Retrained(seeds, test, validation)
+
+
+def with_epochs(architecture: Architecture, epochs: int) -> Architecture:
+    """The same network, trained for so many epochs whatever the architecture or the experiment say."""
+    tree = architecture.to_data()
+    return Architecture(tree | {"training": tree.get("training", {}) | {"epochs": epochs}})
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
@@ -117,6 +121,8 @@ def find_record(run: RunDirectory, number: int) -> Record:
         RequestError: There is no run, or no trial of that number.
     """
     records = read_history(run).records
+    if not records:
+        raise RequestError(f"{run.path} has no trials yet; start the search first")
     if number >= len(records):
         raise RequestError(f"{run.path} has no trial {number}; its trials are 0 to {len(records) - 1}")
     return records[number]

@@ -8,10 +8,9 @@ import fcntl
 import io
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ class RunDirectory:
             RequestError: The directory cannot be written, or holds something else.
         """
         try:
-            if self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            if any(not self._is_leftover(entry) for entry in self.path.glob("*")):
                 raise RequestError(
                     f"{self.path} is not empty and holds no run; choose another folder with --run-dir"
                 )
@@ -67,11 +66,19 @@ class RunDirectory:
                 "task": task.to_data(),
             }
             write_atomically(self.data_file, json.dumps(data, indent=1))
-            write_atomically(self.experiment_file, yaml.safe_dump(experiment.to_data(), sort_keys=False))
+            self.write_experiment(experiment)
         except OSError as error:
             raise RequestError(
                 f"{self.path} cannot be written: {error.strerror}; choose another folder with --run-dir"
             ) from None
+
+    def write_experiment(self, experiment: Experiment) -> None:
+        """Write `experiment.yaml`; with it the directory is a run."""
+        write_atomically(self.experiment_file, yaml.safe_dump(experiment.to_data(), sort_keys=False))
+
+    def _is_leftover(self, entry: Path) -> bool:
+        """Whether a file is what a kill left of a run that was about to begin."""
+        return entry == self.data_file or entry.name.startswith(".")
 
     def experiment(self) -> Experiment:
         """The experiment of this run.
@@ -104,10 +111,11 @@ class RunDirectory:
         Raises:
             RequestError: Another process holds it, or it cannot be written.
         """
-        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        lock = self.path / ".lock"
+        made = [path for path in (lock, self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / ".lock").open("a+")
+            handle = lock.open("a+")
         except OSError as error:
             raise RequestError(
                 f"{self.path} cannot be written: {error.strerror}; choose another folder with --run-dir"
@@ -121,7 +129,7 @@ class RunDirectory:
                 yield
             finally:
                 if not self.exists:
-                    _remove_empty(self.path, made)
+                    _remove_empty(made)
 
     def append_event(self, event: str, **details: Any) -> None:
         """Add one line to `events.jsonl`."""
@@ -130,7 +138,10 @@ class RunDirectory:
             file.write(json.dumps(line) + "\n")
 
     def mend_events(self) -> None:
-        """Cut off a last line that a kill left half-written."""
+        """Remove what a kill left half-written: a last line of the events, and temporary files."""
+        for pattern in (".*.*", "trials/*/.*.*"):
+            for leftover in self.path.glob(pattern):
+                leftover.unlink(missing_ok=True)
         if not self.events_file.exists():
             return
         content = self.events_file.read_bytes()
@@ -181,12 +192,11 @@ def write_atomically(file: Path, content: str | bytes) -> None:
         raise
 
 
-def _remove_empty(path: Path, made: list[Path]) -> None:
-    """Undo the folders that `lock` made, when nothing came of the run."""
-    (path / ".lock").unlink(missing_ok=True)
-    for folder in made:
-        if folder.is_dir() and not any(folder.iterdir()):
-            shutil.rmtree(folder, ignore_errors=True)
+def _remove_empty(made: list[Path]) -> None:
+    """Undo the file and the folders that `lock` made, when nothing came of the run."""
+    with suppress(OSError):  # a folder that is no longer empty stays
+        for path in made:
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 def _integral(value: float) -> float | int:

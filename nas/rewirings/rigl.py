@@ -108,10 +108,10 @@ def _steepest(
         steepness[target[here] - first, source[here]] = -1
         if not loops:
             steepness.diagonal(first).fill_(-1)
-        best = torch.cat([best, steepness.flatten()])
-        where = torch.cat(
-            [where, torch.arange(steepness.numel(), device=where.device) + first * layer.in_features]
-        )
+        least = best[-1] if len(best) == count > 0 else -1
+        found = (steepness.flatten() > least).nonzero()[:, 0]
+        best = torch.cat([best, steepness.flatten()[found]])
+        where = torch.cat([where, found + first * layer.in_features])
         best, chosen = best.topk(min(count, len(best)))
         where = where[chosen]
     return where // layer.in_features, where % layer.in_features

@@ -42,7 +42,7 @@ class SET(Rule):
         if not self.between_epochs(step):
             return
         weight, keep = layer.weight, torch.empty_like(layer.weight, dtype=torch.bool)
-        for sign in (weight >= 0, weight < 0):
+        for sign in (weight < 0, ~(weight < 0)):
             of_sign = weight[sign].abs()
             keep[sign] = all_but_smallest(of_sign, int(self.zeta * len(of_sign)))
         self.grow_uniformly(layer, keep)

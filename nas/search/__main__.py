@@ -1,5 +1,6 @@
 """`python -m nas.search EXPERIMENT.yaml`: find a front of networks."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -75,12 +76,21 @@ def _run(setup: "Setup", arguments: "argparse.Namespace") -> int:
     with run.lock():
         if arguments.resume:
             run.mend_events()
+            run.write_experiment(experiment)
         else:
             run.create(experiment, setup.dataset.modalities, setup.dataset.task)
-        command = f"python -m nas.search {arguments.experiment} --resume"
-        if arguments.run_dir:
-            command += f" --run-dir {arguments.run_dir}"
-        return _drive(setup, run, command)
+        return _drive(setup, run, _resume_command(arguments))
+
+
+def _resume_command(arguments: "argparse.Namespace") -> str:
+    """What continues this search, with everything that was asked of it."""
+    words = ["python", "-m", "nas.search", str(arguments.experiment), "--resume"]
+    for option, value in (("--trials", arguments.trials), ("--workers", arguments.workers)):
+        words += [option, str(value)] if value else []
+    words += ["--run-dir", str(arguments.run_dir)] if arguments.run_dir else []
+    for text in arguments.overrides:
+        words += ["--set", text]
+    return shlex.join(words)
 
 
 def _check_run(run: "RunDirectory", setup: "Setup", resume: bool) -> None:

@@ -55,6 +55,7 @@ def drive(
         executor.close()
         for number in sorted(running):
             study.release(number)
+        _keep_front_weights(study, run)  # a worker may have written its own after the last report
         run.write_tables(study.history)
 
 

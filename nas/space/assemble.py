@@ -49,6 +49,8 @@ def assemble(data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) ->
 
 
 EVERYTHING = {"choice": "all"}
+# What `sparsify` among the settings of an encoder takes; its linear layers are of any shape.
+SPARSIFY = {"topology": Component("topology", {"rectangular": True}), "rewiring": Component("rewiring")}
 
 
 def _dim(data: Any) -> Node:
@@ -131,19 +133,31 @@ def _option(data: Any, kind: str, path: Path, misfit: Misfit) -> tuple[str, Grou
 def _settings(data: Any, kind: str, component: type, path: Path) -> Group:
     given = _mapping({} if data is None else data, path)
     domains: Mapping[str, Domain | Component] = getattr(component, "domains", {})
-    _known_keys(given, hyper_parameters(kind, component), path)
+    additions = ["sparsify"] if kind == "encoder" else []
+    _known_keys(given, [*hyper_parameters(kind, component), *additions], path)
     for name in unset(kind, component, given):
         raise KeyPathError((*path, name), f"{kind} {path[-1]!r} needs a value for {name!r}")
     children: dict[str, Node] = {}
     for name in [*domains, *(name for name in given if name not in domains)]:
         own = domains.get(name)
-        if isinstance(own, Component):
+        if name in additions:
+            children[name] = _sparsify(given[name], (*path, name))
+        elif isinstance(own, Component):
             children[name] = _nested(given.get(name, EVERYTHING), own, (*path, name))
         elif name in given:
-            children[name] = _hyper_parameter(given[name], (*path, name), own)
+            optional = given[name] is None and hyper_parameters(kind, component)[name].default is None
+            children[name] = _hyper_parameter(given[name], (*path, name), None if optional else own)
         elif own is not None:
             children[name] = own
     return Group(children)
+
+
+def _sparsify(data: Any, path: Path) -> Group:
+    given = _mapping({} if data is None else data, path)
+    _known_keys(given, SPARSIFY, path)
+    return Group(
+        {name: _nested(given.get(name, EVERYTHING), slot, (*path, name)) for name, slot in SPARSIFY.items()}
+    )
 
 
 def _nested(data: Any, slot: Component, path: Path) -> Select:

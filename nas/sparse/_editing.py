@@ -16,8 +16,6 @@ def rewire(
     layer: "SparseLinear", keep: Tensor | None, target: Tensor, source: Tensor, weight: Tensor | None
 ) -> None:
     """What `SparseLinear.rewire` does."""
-    if layer.searching:
-        raise ValueError("the wiring of the layer is still searched; call freeze() before rewiring it")
     kept = _kept(layer, keep)
     weight = layer.weight.new_zeros(len(target)) if weight is None else weight.to(layer.weight)
     _check_ends(layer, target, source, weight)
@@ -54,7 +52,9 @@ def _kept(layer: "SparseLinear", keep: Tensor | None) -> Tensor:
 def _check_ends(layer: "SparseLinear", target: Tensor, source: Tensor, weight: Tensor) -> None:
     if not target.shape == source.shape == weight.shape or target.dim() != 1:
         shapes = ", ".join(str(tuple(ends.shape)) for ends in (target, source, weight))
-        raise ValueError(f"target, source and weight of the new edges must be equally long lists, not {shapes}")
+        raise ValueError(
+            f"target, source and weight of the new edges must be equally long lists, not {shapes}"
+        )
     for name, ends, units in (("target", target, layer.out_features), ("source", source, layer.in_features)):
         if len(ends) and not 0 <= ends.min() <= ends.max() < units:
             raise ValueError(
@@ -68,7 +68,9 @@ def _order(layer: "SparseLinear", target: Tensor, source: Tensor) -> Tensor:
     twice = positions[1:][positions[1:] == positions[:-1]]
     if len(twice):
         one, other = divmod(int(twice[0]), layer.in_features)
-        raise ValueError(f"the edge {other} → {one} is there already or grown twice; drop it, or grow another")
+        raise ValueError(
+            f"the edge {other} → {one} is there already or grown twice; drop it, or grow another"
+        )
     return order
 
 

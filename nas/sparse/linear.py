@@ -1,16 +1,20 @@
 """`SparseLinear`: a linear layer over the edges of a topology."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nas.registry import create
+from nas.registry import create_selected
+from nas.sparse import _editing
 from nas.sparse._kernels import csr_product, dense_product, transformed
 from nas.sparse._layout import Layout
+from nas.sparse._relaxation import Relaxation, beta_of, budgets_of, share_logits
 from nas.sparse.backends import CSR_TYPES, Backend, Shape, calibrated, choose
 from nas.topologies import Edges, Topology
+from nas.topologies._alternatives import Alternatives, Learnable
 
 Wiring = Topology | Edges | str | Mapping[str, Mapping[str, Any]]
 
@@ -20,6 +24,11 @@ class SparseLinear(nn.Module):
 
     The sum runs over the edges with target `t`. Edges are part of the state: a state_dict carries
     them, and loading one with other edges, more or fewer of them, rewires the layer.
+
+    With a learnable topology the layer first searches: every edge reads from all its candidate sources,
+    with its one weight, to shares that are learned with the weights. That costs a parameter per free
+    share, E + 1 with one beta, counted as such in the layer's parameters. `freeze` ends the search, and
+    the layer is like any other. A state_dict says whether its layer searches.
 
     How the sum is computed is chosen by a fixed rule for every batch (`nas.sparse.backends`); set
     `backend` to "dense" or "csr" to decide it. Inside `torch.func` transforms, in exports and in
@@ -32,6 +41,8 @@ class SparseLinear(nn.Module):
         segments: Sizes of the consecutive segments of the units, for a square layer; they add up to
             its units. `None`: one segment.
         bias: Whether the layer has a bias.
+        rewiring: The rule that changes the edges in training: a rewiring, its name, or `{name:
+            {hyper-parameter: value}}`; the layer gets one of its own. `None`: the edges stay.
         seed: Seed of the topology. The initial weights come from torch's global generator.
 
     Raises:
@@ -44,6 +55,8 @@ class SparseLinear(nn.Module):
     bias: nn.Parameter | None
     target: Tensor
     source: Tensor
+    share_logits: Any  # a parameter in a search, a buffer after it, None where nothing is learned
+    relaxation: Relaxation | None
 
     def __init__(
         self,
@@ -53,24 +66,38 @@ class SparseLinear(nn.Module):
         *,
         segments: Sequence[int] | None = None,
         bias: bool = True,
+        rewiring: Any | str | Mapping[str, Mapping[str, Any]] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.backend: Backend | None = None
-        self.rewiring: Any = None
+        self.rewiring = _rule(rewiring)
+        self.optimizer: torch.optim.Optimizer | None = None
         self.in_features = in_features
         self.out_features = out_features
-        edges = _edges(topology, out_features, in_features, segments, seed)
+        edges, alternatives = _edges(topology, out_features, in_features, segments, seed)
+        self.relaxation = None
         self.register_buffer("target", torch.empty(0, dtype=torch.int64))
         self.register_buffer("source", torch.empty(0, dtype=torch.int64))
         self.weight = nn.Parameter(torch.empty(0))
         self.set_edges(edges, torch.empty(len(edges)))
+        self.register_buffer("share_logits", None)
+        if alternatives is not None:
+            self.relaxation = Relaxation.of(alternatives)
+            initial = share_logits(torch.tensor(alternatives.shares)).to(self.weight)
+            self._set_share_logits(nn.Parameter(initial))
         self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
         self.reset_parameters()
 
     @property
     def edges(self) -> Edges:
-        """The edges, in the order of `weight`."""
+        """The edges, in the order of `weight`.
+
+        In a search: those of the exact graph at the current shares, while the weights are in the order
+        of the lattice, where each edge starts.
+        """
+        if self.relaxation is not None:
+            return self.relaxation.exact(self.share_logits)
         return self._edges
 
     @property
@@ -81,11 +108,68 @@ class SparseLinear(nn.Module):
     @property
     def searching(self) -> bool:
         """Whether the wiring is learnable and not frozen yet."""
-        return False
+        return self.relaxation is not None
+
+    @property
+    def beta(self) -> Tensor | None:
+        """Share of the edges that are not on the lattice; None where it was never learned.
+
+        A scalar, or of shape `(S,)` where every segment has its own. It carries a gradient during the
+        search; then it stays what it was when the wiring was frozen, whatever rewires the edges later.
+        """
+        return None if self.share_logits is None else beta_of(self.share_logits)
+
+    @property
+    def budgets(self) -> Tensor | None:
+        """Share of each segment's edges (rows) that come from each segment, `(S, S)`; rows add up to 1.
+
+        On the diagonal is the lattice. None where the topology does not learn them, else as `beta`.
+        """
+        return None if self.share_logits is None else budgets_of(self.share_logits)
 
     def wiring_parameters(self) -> list[nn.Parameter]:
         """Parameters that decide the wiring; none once it is an exact graph."""
-        return []
+        return [self.share_logits] if self.searching else []
+
+    def anneal(self, progress: float) -> None:
+        """Make the choices of a search more decided as it goes on; nothing happens without one.
+
+        The temperature falls linearly from 0.7 to 0.1 over the first 80 % of the search.
+
+        Args:
+            progress: How much of the search is over, 0 to 1.
+
+        Raises:
+            ValueError: `progress` is not within [0, 1].
+        """
+        if self.relaxation is not None:
+            self.relaxation.anneal(progress)
+
+    def freeze(self, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """End a search: the wiring becomes the exact graph at the learned shares, and they are no parameters.
+
+        Weights stay with their edges. Nothing happens without a search.
+
+        Args:
+            optimizer: Optimiser of the layer, which forgets the shares. What it keeps for each weight is
+                set to 0 for edges that leave the lattice, and goes with the others.
+
+        Raises:
+            RuntimeError: The exact graph has another number of edges, which would be a defect.
+        """
+        if self.relaxation is None:
+            return
+        count, logits = len(self.weight), self.share_logits
+        source = self.relaxation.chosen(logits)
+        moved = source != self.source
+        self.relaxation = None
+        self._set_share_logits(logits.detach())
+        self.optimizer = optimizer or self.optimizer
+        self.rewire(~moved, self.target[moved], source[moved], self.weight[moved])
+        if len(self.weight) != count:
+            raise RuntimeError(f"freezing {count} edges has left {len(self.weight)}")
+        if optimizer is not None:
+            _forget(optimizer, logits)
 
     def reset_parameters(self) -> None:
         """Draw weights and bias as `nn.Linear` does, with each output unit's own fan-in.
@@ -107,7 +191,8 @@ class SparseLinear(nn.Module):
             weight: Their weights, shape `(E,)`, in the order of `edges`.
 
         Raises:
-            ValueError: The sizes of the layer or the number of the weights differ.
+            ValueError: The sizes of the layer or the number of the weights differ, or the wiring is
+                still searched.
         """
         if (edges.out_features, edges.in_features) != (self.out_features, self.in_features):
             raise ValueError(
@@ -116,18 +201,52 @@ class SparseLinear(nn.Module):
             )
         if weight.shape != (len(edges),):
             raise ValueError(f"{len(edges)} edges need weights of shape ({len(edges)},), not {weight.shape}")
-        device = self.weight.device
+        if self.searching:
+            raise ValueError("the wiring of the layer is still searched; call freeze() before changing it")
+        device, dtype = self.weight.device, self.weight.dtype
         self._edges = edges
         self._layout: Layout | None = None
         self.target = torch.tensor(edges.target, device=device)
         self.source = torch.tensor(edges.source, device=device)
-        self.weight.data = weight.detach().to(self.weight, copy=True)
         self.weight.grad = None
+        if weight.shape != self.weight.shape:
+            # While a graph of the old edges lives, torch expects gradients of the old shape, unless
+            # the type of the parameter has changed in between.
+            other = torch.float16 if dtype == torch.bfloat16 else torch.bfloat16
+            self.weight.data = self.weight.new_empty(0, dtype=other)
+        self.weight.data = weight.detach().to(device, dtype, copy=True)
+
+    def rewire(
+        self,
+        keep: Tensor | None = None,
+        target: Tensor | Sequence[int] = (),
+        source: Tensor | Sequence[int] = (),
+        weight: Tensor | None = None,
+    ) -> None:
+        """Drop edges and grow others; the weights and what the optimiser knows follow the edges.
+
+        `self.weight` stays the same parameter and loses its gradient. In the state of
+        `self.optimizer`, which the training sets, every tensor with one number per edge goes with
+        the edges that stay and is 0 for the new ones; all else in it stays as it is. An edge that is
+        dropped and grown at once is a new one.
+
+        Args:
+            keep: The edges that stay: a mask of shape `(E,)`, or indices. `None`: all.
+            target: Output units of the new edges, shape `(G,)`, in any order.
+            source: Input units of the new edges, shape `(G,)`.
+            weight: Weights of the new edges, shape `(G,)`; `None`: 0.
+
+        Raises:
+            ValueError: A new edge is there already, is given twice or joins a unit that does not
+                exist, the shapes differ, or the wiring is still searched.
+        """
+        one, other = torch.as_tensor(target, dtype=torch.int64), torch.as_tensor(source, dtype=torch.int64)
+        _editing.rewire(self, keep, one, other, weight)
 
     def shape(self, batch: int) -> Shape:
         """What the choice of a backend depends on, for `batch` rows of input."""
         weight = self.weight
-        edges = weight.shape[-1]
+        edges = weight.shape[-1] if self.relaxation is None else len(self.relaxation.layout.target)
         return Shape(self.out_features, self.in_features, edges, batch, weight.device.type, weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -138,13 +257,23 @@ class SparseLinear(nn.Module):
         """
         if x.shape[-1] != self.in_features:
             raise ValueError(f"the layer takes (..., {self.in_features}), not {tuple(x.shape)}")
+        if self.relaxation is not None:
+            return self._relaxed(x, self.relaxation)
         if transformed():  # perhaps many networks at once, each with its own edges
             positions = self.target * self.in_features + self.source
             return dense_product(x, self.weight, self.bias, positions, self.out_features)
-        layout = self._current_layout()
+        return self._product(x, self.weight, self._current_layout())
+
+    def _relaxed(self, x: Tensor, relaxation: Relaxation) -> Tensor:
+        """The output of a layer that searches: every edge reads from all its candidates."""
+        if transformed():
+            return relaxation.product(x, self.weight, self.bias, self.share_logits)
+        return self._product(x, relaxation(self.weight, self.share_logits), relaxation.layout)
+
+    def _product(self, x: Tensor, weight: Tensor, layout: Layout) -> Tensor:
         if self._runs_on_csr(x, layout):
-            return csr_product(x, self.weight, self.bias, layout.pattern)
-        return dense_product(x, self.weight, self.bias, layout.positions, self.out_features)
+            return csr_product(x, weight, self.bias, layout.pattern)
+        return dense_product(x, weight, self.bias, layout.positions, self.out_features)
 
     def _current_layout(self) -> Layout:
         # The buffers are others after a move, and where a state is passed in for one call.
@@ -164,8 +293,8 @@ class SparseLinear(nn.Module):
         return (self.backend or choose(self.shape(rows))) == "csr"
 
     def __getstate__(self) -> dict[str, Any]:
-        """The layer without what is derived from its edges: copies and pickles stay small."""
-        return self.__dict__ | {"_layout": None}
+        """The layer without what is derived from its edges, and without its optimiser."""
+        return self.__dict__ | {"_layout": None, "optimizer": None}
 
     def extra_repr(self) -> str:
         """The line shown by `print`."""
@@ -184,11 +313,13 @@ class SparseLinear(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
+        self.relaxation = None  # the state decides whether the wiring is searched
         try:
             self._make_room(*(state_dict.get(prefix + name) for name in ("target", "source", "weight")))
         except ValueError as error:
             error_msgs.append(f"{prefix.rstrip('.') or 'the layer'}: {error}")
             return
+        self._take_over_search(state_dict, prefix)
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
@@ -202,20 +333,63 @@ class SparseLinear(nn.Module):
             raise ValueError("its edges must be ordered by target and then by source")
         self.set_edges(edges, weight)
 
+    def _take_over_search(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
+        """Search, or not, as the layer of a state_dict does."""
+        names = {name: f"{prefix}relaxation.{name}" for name in Relaxation.buffer_names}
+        logits = state_dict.get(prefix + "share_logits")
+        if logits is not None:
+            logits = torch.empty_like(logits, device=self.weight.device, dtype=self.weight.dtype)
+        if logits is not None and all(name in state_dict for name in names.values()):
+            buffers = {
+                name: torch.empty_like(state_dict[key], device=self.weight.device)
+                for name, key in names.items()
+            }
+            self.relaxation = Relaxation(buffers, self.out_features, self.in_features)
+            logits = nn.Parameter(logits)
+        if not _alike(logits, self.share_logits):
+            self._set_share_logits(logits)
+
+    def _set_share_logits(self, logits: Tensor | None) -> None:
+        """Keep the logits of the shares: parameters in a search, a buffer afterwards."""
+        del self.share_logits
+        if isinstance(logits, nn.Parameter):
+            self.register_parameter("share_logits", logits)
+        else:
+            self.register_buffer("share_logits", logits)
+
 
 def _edges(
     topology: Wiring, out_features: int, in_features: int, segments: Sequence[int] | None, seed: int
-) -> Edges:
+) -> tuple[Edges, Alternatives | None]:
+    """The edges of the layer; with a learnable topology the lattice, and what else they may be."""
     if isinstance(topology, Edges):
-        return topology
-    generator = _create(topology) if isinstance(topology, str | Mapping) else topology
-    return generator.edges(out_features, in_features, segments=segments, seed=seed)
+        return topology, None
+    generator: Topology = (
+        create_selected("topology", topology) if isinstance(topology, str | Mapping) else topology
+    )
+    if getattr(generator, "learnable", False) and isinstance(generator, Learnable):
+        found = generator.candidates(out_features, in_features, segments=segments, seed=seed)
+        if len(found.sources) > 1:
+            return found.lattice, found
+    return generator.edges(out_features, in_features, segments=segments, seed=seed), None
 
 
-def _create(topology: str | Mapping[str, Mapping[str, Any]]) -> Topology:
-    named = {topology: {}} if isinstance(topology, str) else dict(topology)
-    if len(named) != 1:
-        raise ValueError(f"topology must be one name with its settings, not {named!r}")
-    [(name, settings)] = named.items()
-    generator: Topology = create("topology", name, **(settings or {}))
-    return generator
+def _alike(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether both are a parameter, or a buffer, of the same shape, or nothing."""
+    if one is None or other is None:
+        return one is other
+    return type(one) is type(other) and one.shape == other.shape
+
+
+def _forget(optimizer: torch.optim.Optimizer, parameter: Tensor) -> None:
+    """Take a parameter out of an optimiser; its group stays, as schedules count groups."""
+    for group in optimizer.param_groups:
+        group["params"] = [other for other in group["params"] if other is not parameter]
+    optimizer.state.pop(parameter, None)
+
+
+def _rule(rewiring: Any) -> Any:
+    """A rule of the layer's own: rules remember what they did."""
+    if not isinstance(rewiring, str | Mapping):
+        return copy.deepcopy(rewiring)
+    return create_selected("rewiring", rewiring)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nas.topologies._edges import Edges
 from nas.topologies._graphs import Ends
+from nas.topologies._topology import check_share
 
 Shares = NDArray[np.float64]
 
@@ -24,11 +25,12 @@ class Alternatives:
     Args:
         out_features: Number of output units.
         in_features: Number of input units.
-        target: Output unit of every edge, ascending, int64 of shape `(E,)`.
-        sources: Candidate sources of every edge, the lattice's last and ascending within a target, int64
-            of shape `(C, E)`. The chosen sources of one target are distinct whatever is chosen.
+        target: Output unit of every edge, int64 of shape `(E,)`; the edges are put in order of the
+            target and then of the lattice source.
+        sources: Candidate sources of every edge, the lattice's last, int64 of shape `(C, E)`. The
+            sources of one target are distinct whatever its edges choose.
         group: Group of every edge, int64 of shape `(E,)`.
-        rank: A random permutation of `0 … n − 1` over the n edges of each group, int64 of shape `(E,)`.
+        uniform: `(π(e) + ½) / n` with a permutation π of the n edges of each group, shape `(E,)`.
         shares: Initial share of every candidate, all above 0, shape `(G, C)`; each row adds up to 1.
     """
 
@@ -37,13 +39,19 @@ class Alternatives:
     target: Ends
     sources: Ends
     group: Ends
-    rank: Ends
+    uniform: NDArray[np.float64]
     shares: Shares
 
+    def __post_init__(self) -> None:
+        order = np.lexsort((self.sources[-1], self.target))  # that of the lattice's `Edges`
+        for name in ("target", "group", "uniform"):
+            object.__setattr__(self, name, getattr(self, name)[order])
+        object.__setattr__(self, "sources", self.sources.take(order, axis=1))
+
     @property
-    def uniform(self) -> NDArray[np.float64]:
-        """`(rank + ½) / edges of the group`, shape `(E,)`."""
-        return (self.rank + 0.5) / np.bincount(self.group)[self.group]
+    def lattice(self) -> Edges:
+        """The graph in which every edge is on the lattice."""
+        return Edges(self.out_features, self.in_features, self.target, self.sources[-1])
 
     def at(self, shares: Shares) -> Edges:
         """The exact graph at the shares, shape `(G, C)`."""
@@ -69,6 +77,8 @@ class Learnable(Protocol):
         ...
 
 
-def in_order_of_the_lattice(target: Ends, sources: Ends) -> Ends:
-    """The candidates `(C, E)` of each target in ascending order of their lattice sources, the last row."""
-    return sources[:, np.lexsort((sources[-1], target))]
+def check_start(beta: object) -> None:
+    """Raise ValueError unless `beta` is a number strictly between 0 and 1."""
+    check_share("beta", beta)
+    if beta in (0, 1):
+        raise ValueError(f"beta must lie strictly between 0 and 1 to be learned, not at {beta!r}")

@@ -8,10 +8,10 @@ import numpy as np
 
 from nas.registry import register
 from nas.space.domains import Int
-from nas.topologies._alternatives import Alternatives, in_order_of_the_lattice
+from nas.topologies._alternatives import Alternatives, check_start
 from nas.topologies._candidates import candidates
 from nas.topologies._edges import Edges
-from nas.topologies._topology import check_inside, check_positive, check_size
+from nas.topologies._topology import check_positive, check_size
 
 
 @register("topology", "learnable_watts_strogatz")
@@ -21,16 +21,17 @@ class LearnableWattsStrogatz:
 
     The graph is that of `fan_in_small_world`, nested in beta. A layer learns beta by gradient: while it
     searches, every edge reads from both of its candidate sources, to shares that beta decides; then the
-    layer is frozen to the exact graph. With segments the nearest inputs are those of the unit's own
-    segment, all of them where it has fewer than `k`, and random ones lie anywhere.
+    layer is frozen to the exact graph. In a square layer no unit is its own source. With segments the
+    nearest inputs are those of the unit's own segment, all of them where it has fewer than `k`, and
+    random ones lie anywhere.
 
     Args:
         k: Sources of each output unit, at least 1.
         beta: Where the search for beta starts.
 
     Raises:
-        ValueError: `k` is below 1 or `beta` is not strictly between 0 and 1; on `edges`, the layer has
-            fewer than `k` inputs.
+        ValueError: `k` is below 1 or `beta` is not strictly between 0 and 1; on `edges`, a unit has
+            fewer than `k` possible sources.
     """
 
     domains: ClassVar = {"k": Int(2, 16)}
@@ -42,7 +43,7 @@ class LearnableWattsStrogatz:
 
     def __post_init__(self) -> None:
         check_positive("k", self.k)
-        check_inside("beta", self.beta)
+        check_start(self.beta)
 
     def edges(
         self, out_features: int, in_features: int, *, segments: Sequence[int] | None = None, seed: int = 0
@@ -56,4 +57,13 @@ class LearnableWattsStrogatz:
     ) -> Alternatives:
         """A random and a lattice source for every edge, in one group."""
         check_size("learnable_watts_strogatz", out_features, in_features)
-        ...
+        found = candidates(out_features, in_features, self.k, segments, seed)
+        return Alternatives(
+            out_features,
+            in_features,
+            found.target,
+            sources=np.stack([found.random, found.lattice]),
+            group=np.zeros_like(found.target),
+            uniform=found.uniform,
+            shares=np.array([[self.beta, 1 - self.beta]]),
+        )

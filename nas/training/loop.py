@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class Epoch:
         outputs: Network outputs on the validation split, `(N, out_dim)`.
         labels: Labels of the validation split, `(N,)`.
         seconds: Time since the training began.
+        wiring: What is known of the wiring; see `nas.training.wiring.Wiring.metrics`.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Epoch:
     outputs: Tensor
     labels: Tensor
     seconds: float
+    wiring: dict[str, float] = field(default_factory=dict)
 
 
 def train(
@@ -66,7 +68,7 @@ def train(
     optimizer = torch.optim.AdamW(parameter_groups(network, settings.learning_rate, settings.weight_decay))
     plan = _plan(settings, len(training))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(settings, plan.steps))
-    wiring = Wiring(network, optimizer, plan, seed)
+    wiring = Wiring(network, optimizer, plan, seed, lambda: _loss(network, validation))
     started = time.perf_counter()
     for number in range(1, settings.epochs + 1):
         first = (number - 1) * plan.steps_per_epoch
@@ -77,7 +79,7 @@ def train(
         if not math.isfinite(loss):
             raise TrialError("nan", f"the training loss is {loss} in epoch {number} of {settings.epochs}")
         outputs, labels = predict(network, validation)
-        epoch = Epoch(number, loss, outputs, labels, time.perf_counter() - started)
+        epoch = Epoch(number, loss, outputs, labels, time.perf_counter() - started, wiring.metrics())
         on_epoch(epoch)
     return epoch
 
@@ -93,6 +95,14 @@ def predict(network: Network, split: Split) -> tuple[Tensor, Tensor]:
             outputs.append(network(batch.inputs, batch.masks, batch.present))
             labels.append(batch.labels)
     return torch.cat(outputs), torch.cat(labels)
+
+
+def _loss(network: Network, split: Split) -> float:
+    """The loss on a split without dropout; the network stays in its mode."""
+    training = network.training
+    outputs, labels = predict(network, split)
+    network.train(training)
+    return F.cross_entropy(outputs, labels).item()
 
 
 def _train_epoch(

@@ -1,7 +1,7 @@
 """`avt_digits`: a digit seen, heard and written, in three noisy modalities.
 
-Handwritten digits of the UCI collection with noise and an occlusion, the spoken digit in many
-languages and voices under noise, and the number word in another language with lost characters.
+Handwritten digits of the UCI collection with noise and an occlusion; the digit spoken under noise,
+in eight related languages and many voices; the number word in another language with lost characters.
 No handwritten image and no voice of one split is in another. `build.py` makes the file.
 """
 

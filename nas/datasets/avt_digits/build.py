@@ -115,7 +115,7 @@ def speak(text: str, language: str, voice: str, speed: int = 175, pitch: int = 5
     with wave.open(io.BytesIO(run_espeak(*options, "--stdout", text))) as reader:
         if reader.getframerate() != SAMPLE_RATE:
             raise RuntimeError(f"espeak-ng spoke at {reader.getframerate()} Hz")
-        # A streamed header overstates the length: ask for more than there can be.
+        # A streamed header overstates the length, and what there is gets read.
         samples = np.frombuffer(reader.readframes(reader.getnframes()), "<i2")
     loudness = np.abs(samples.astype(np.float64))
     audible = np.flatnonzero(loudness > 0.02 * loudness.max(initial=1.0))
@@ -136,10 +136,11 @@ def voice_families(voices: Sequence[str]) -> list[list[int]]:
     Variants such as ``klatt2`` and ``klatt3`` are relatives by name, and a few
     with different names make the very same sound.
     """
-    families: list[tuple[set, list[int]]] = []
+    families: list[tuple[set[str | bytes], list[int]]] = []
     for index, voice in enumerate(voices):
         sound = speak(WORDS["es"], "es", voice).tobytes()
-        traits, members = {voice.lower().rstrip("0123456789"), sound}, [index]
+        traits: set[str | bytes] = {voice.lower().rstrip("0123456789"), sound}
+        members = [index]
         for relative in [family for family in families if family[0] & traits]:
             families.remove(relative)
             traits, members = traits | relative[0], relative[1] + members
@@ -163,15 +164,16 @@ def split_voices(voices: Sequence[str], rng: np.random.Generator) -> np.ndarray:
 
 def mel_filters() -> np.ndarray:
     """Return triangular filters, (bands, WINDOW // 2 + 1), of unit sum."""
-    mel_edges = 2595.0 * np.log10(1.0 + np.array(BAND_EDGES) / 700.0)
-    mels = np.linspace(*mel_edges, BANDS + 2)
+    lowest, highest = (2595.0 * np.log10(1.0 + edge / 700.0) for edge in BAND_EDGES)
+    mels = np.linspace(lowest, highest, BANDS + 2)
     corners = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
     frequencies = np.fft.rfftfreq(WINDOW, 1.0 / SAMPLE_RATE)
     low, peak, high = (corners[i : i + BANDS, None] for i in range(3))
     rising = (frequencies - low) / (peak - low)
     falling = (high - frequencies) / (high - peak)
-    filters = np.maximum(0.0, np.minimum(rising, falling))
-    return filters / filters.sum(axis=1, keepdims=True)
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    filters: np.ndarray = triangles / triangles.sum(axis=1, keepdims=True)
+    return filters
 
 
 def log_mel(signal: np.ndarray, filters: np.ndarray) -> np.ndarray:
@@ -195,6 +197,7 @@ def corrupt_speech(speech: np.ndarray, filters: np.ndarray, rng: np.random.Gener
     signal-to-noise ratio asks, so that the spectrogram's range suits every sample.
     """
     length = (FRAMES - 1) * HOP + WINDOW
+    # The few words that last longer than the window lose their end.
     speech = speech[:length] / np.sqrt(np.mean(speech[:length] ** 2))
     start = rng.integers(0, length - len(speech) + 1)
     signal = rng.normal(size=length)
@@ -248,8 +251,8 @@ def build_audio(
     audio = np.empty((len(labels), BANDS, FRAMES), np.uint8)
     for index, (label, choice, voice) in enumerate(zip(labels, languages, voices, strict=True)):
         language = LANGUAGES[choice]
-        speed = speech_rng.integers(*SPEED, endpoint=True)
-        pitch = speech_rng.integers(*PITCH, endpoint=True)
+        speed = int(speech_rng.integers(*SPEED, endpoint=True))
+        pitch = int(speech_rng.integers(*PITCH, endpoint=True))
         speech = speak(LEXICON[language][label], language, voice, speed, pitch)
         audio[index] = corrupt_speech(speech, filters, noise_rng)
         if (index + 1) % 1000 == 0 or index + 1 == len(labels):
@@ -259,7 +262,8 @@ def build_audio(
 
 def build_text(labels: np.ndarray, languages: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return damaged number words as character ids, (samples, TEXT_LENGTH)."""
-    words = [LEXICON[LANGUAGES[choice]][label] for label, choice in zip(labels, languages, strict=True)]
+    pairs = zip(labels, languages, strict=True)
+    words = (LEXICON[LANGUAGES[choice]][label] for label, choice in pairs)
     return np.stack([encode(corrupt_word(word, rng)) for word in words])
 
 
@@ -306,7 +310,7 @@ def write(arrays: dict[str, np.ndarray], output: Path) -> None:
     """Write the arrays to ``output`` in one step, and ``sha256sum``'s line beside it."""
     partial = output.with_name(output.name + ".partial")
     with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     os.replace(partial, output)
     digest = hashlib.sha256(output.read_bytes()).hexdigest()
     output.with_name(output.name + ".sha256").write_text(f"{digest}  {output.name}\n")

@@ -66,15 +66,20 @@ class OptunaSampler:
     def __init__(self, make: Callable[[int], BaseSampler]) -> None:
         self._make = make
         self._mirror: _Mirror | None = None
+        self._new(0)  # a wrong option is refused here, before anything is asked or written
 
     def propose(self, space: SearchSpace, history: History, seed: int) -> Architecture:
         """The sampler's next suggestion, as a point of the space."""
+        sampler = self._new(seed)
+        if self._mirror is None or not self._mirror.leads_to(space, history):
+            self._mirror = _Mirror(space, history.objectives, sampler)
+        self._mirror.follow(history)
+        return self._mirror.draw(sampler)
+
+    def _new(self, seed: int) -> BaseSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            if self._mirror is None or not self._mirror.leads_to(space, history):
-                self._mirror = _Mirror(space, history.objectives, self._make(seed))
-            self._mirror.follow(history)
-            return self._mirror.draw(self._make(seed))
+            return self._make(seed)
 
 
 class _Mirror:

@@ -1,0 +1,180 @@
+"""The local executor: whatever a component does to its worker, every job is reported and the next runs."""
+
+import os
+import signal
+import time
+
+import pytest
+from searches import DEADLINE_SECONDS, SEARCH, alive, wait_until, write_search
+
+from nas.experiment import load_experiment
+from nas.search.executors import Completed, Failed, Job, Progress, local
+from nas.search.executors._worker import Share
+from nas.search.executors.local import LocalExecutor, shares
+from nas.space import Architecture
+
+MOODS = ["talkative", "angry", "blank", "greedy", "leaving", "deadly", "good"]
+
+
+def architecture(mood):
+    return Architecture(
+        {
+            "dim": 4,
+            "encoders": SEARCH["space"]["encoders"],
+            "connector": {"none": {}},
+            "fusion": {"moody": {"mood": mood}},
+            "head": {"linear": {}},
+        }
+    )
+
+
+def run_all(executor, jobs):
+    """All reports, in the order in which they came."""
+    waiting, reports = list(jobs), []
+    end = time.monotonic() + DEADLINE_SECONDS
+    while sum(not isinstance(report, Progress) for report in reports) < len(jobs):
+        assert time.monotonic() < end, f"only {reports} of {len(jobs)} jobs"
+        while waiting and executor.room:
+            executor.submit(waiting.pop(0))
+        reports += executor.wait(0.2)
+    return reports
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """One job per mood, one after another on one worker: the folder, the reports by mood, all workers.
+
+    While the first worker starts, it is sent what Ctrl-C on a terminal sends to all processes.
+    """
+    folder = tmp_path_factory.mktemp("executed")
+    data = load_experiment(write_search(folder))[0].to_data() | {"constraints": {}}
+    executor = LocalExecutor(data, [Share(1)], folder / "workers.log")
+    jobs = [Job(n, 100 + n, architecture(mood), folder / str(n)) for n, mood in enumerate(MOODS)]
+    pids = [executor._workers[0].process.pid]
+    try:
+        for _ in range(20):
+            os.kill(pids[0], signal.SIGINT)
+            time.sleep(0.02)
+        reports = run_all(executor, jobs[:1])
+        pids.append(executor._workers[0].process.pid)
+        reports += run_all(executor, jobs[1:])
+        pids.append(executor._workers[0].process.pid)
+    finally:
+        executor.close()
+    by_mood = {mood: [r for r in reports if r.number == n] for n, mood in enumerate(MOODS)}
+    return folder, by_mood, pids
+
+
+def failure(executed, mood):
+    report = executed[1][mood][-1]
+    assert isinstance(report, Failed)
+    assert report.seconds >= 0
+    return report.error.kind, report.error.message
+
+
+def test_a_job_reports_every_epoch_and_then_its_values(executed):
+    first, second, last = executed[1]["good"]
+    assert isinstance(first, Progress)
+    assert isinstance(second, Progress)
+    assert [first.metrics["epoch"], second.metrics["epoch"]] == [1, 2]
+    assert isinstance(last, Completed)
+    assert last.values["accuracy"] == second.metrics["accuracy"]
+    assert last.seconds > 0
+
+
+def test_a_job_leaves_its_metrics_and_its_weights_in_its_folder(executed):
+    left = {path.name for path in (executed[0] / str(MOODS.index("good"))).iterdir()}
+    assert left == {"metrics.jsonl", "weights.safetensors"}
+
+
+def test_what_a_component_prints_goes_to_the_log(executed):
+    assert isinstance(executed[1]["talkative"][-1], Completed)
+    log = (executed[0] / "workers.log").read_text()
+    assert "I am in the mood for a chat" in log
+    assert "and so is my shell" in log
+
+
+def test_a_component_that_raises_fails_its_job_with_the_reason_and_a_traceback_file(executed):
+    kind, message = failure(executed, "angry")
+    file = executed[0] / str(MOODS.index("angry")) / "error.txt"
+    assert kind == "error"
+    assert message == f"ValueError: <b>out of my way</b> & away (traceback in {file})"
+    assert 'raise ValueError("<b>out of my way</b> & away")' in file.read_text()
+
+
+def test_a_component_that_returns_nan_fails_its_job_as_nan(executed):
+    assert failure(executed, "blank") == ("nan", "the training loss is nan in epoch 1 of 2")
+
+
+def test_a_component_that_wants_too_much_memory_fails_its_job_as_out_of_memory(executed):
+    assert failure(executed, "greedy")[0] == "out_of_memory"
+
+
+def test_a_worker_that_exits_or_is_killed_fails_its_job_with_the_cause(executed):
+    assert failure(executed, "leaving") == ("lost_worker", "the worker process died: it exited with code 7")
+    kind, message = failure(executed, "deadly")
+    assert kind == "lost_worker"
+    assert message.startswith("the worker process died: it was killed by SIGKILL")
+
+
+def test_a_failed_job_leaves_no_weights(executed):
+    for mood in ("angry", "blank", "greedy", "leaving", "deadly"):
+        assert not (executed[0] / str(MOODS.index(mood)) / "weights.safetensors").exists()
+
+
+def test_ctrl_c_is_not_for_the_workers_even_while_they_start(executed):
+    first, after_first_job, last = executed[2]
+    assert after_first_job == first
+    assert last != first  # replaced after two deaths later on
+
+
+def test_a_closed_executor_leaves_no_process(executed):
+    assert not any(alive(pid) for pid in executed[2])
+
+
+def test_a_worker_that_dies_before_it_has_begun_is_replaced_and_its_job_is_not_lost(tmp_path):
+    data = load_experiment(write_search(tmp_path))[0].to_data() | {"constraints": {}}
+    executor = LocalExecutor(data, [Share(1)], tmp_path / "workers.log")
+    try:
+        executor.submit(Job(0, 1, architecture("good"), tmp_path / "0"))
+        pid = executor._workers[0].process.pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not alive(pid), "the worker is dead")
+        assert isinstance(run_all_submitted(executor)[-1], Completed)
+    finally:
+        executor.close()
+
+
+def run_all_submitted(executor):
+    reports = []
+    wait_until(
+        lambda: reports.extend(executor.wait(0.1)) or any(isinstance(r, Completed | Failed) for r in reports),
+        "the job has ended",
+    )
+    return reports
+
+
+def test_workers_that_cannot_start_end_the_search_with_the_cause(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "START_ATTEMPTS", 1)
+    executor = LocalExecutor({"name": "not an experiment"}, [Share(1)], tmp_path / "workers.log")
+    try:
+        with pytest.raises(RuntimeError, match=r"workers die before they are ready .*workers\.log"):
+            run_all_submitted(executor)
+        assert "ValidationError" in (tmp_path / "workers.log").read_text()
+    finally:
+        executor.close()
+
+
+def test_the_cores_are_divided_among_the_workers(monkeypatch):
+    monkeypatch.setattr(local, "_visible_gpus", list)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert shares("auto") == [Share(1)] * 8
+    assert shares(3) == [Share(2)] * 3
+    assert shares(20) == [Share(1)] * 20
+
+
+def test_every_gpu_has_a_worker_and_several_workers_share_them_in_turn(monkeypatch):
+    monkeypatch.setattr(local, "_visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert shares("auto") == [Share(4, "0"), Share(4, "1")]
+    assert shares(3) == [Share(2, "0"), Share(2, "1"), Share(2, "0")]
