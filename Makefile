@@ -10,7 +10,7 @@ search: $(VENV)/installed
 	$(BIN)/python -m nas.search experiments/ws.yaml $(RESUME)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

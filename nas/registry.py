@@ -199,6 +199,17 @@ def load_plugins(paths: Iterable[Path | str]) -> list[PluginError]:
     return failures
 
 
+def require_plugins(paths: Iterable[Path | str]) -> None:
+    """Import the plugins that installed packages announce, and those that a run cannot do without.
+
+    Raises:
+        RequestError: One of `paths` does not exist or fails to import.
+    """
+    load_entry_points()
+    for failure in load_plugins(paths):
+        raise RequestError(str(failure))
+
+
 def load_entry_points() -> list[PluginError]:
     """Import the plugins that installed packages announce; return those that failed."""
     points = entry_points(group=ENTRY_POINT_GROUP)

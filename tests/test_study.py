@@ -220,6 +220,19 @@ def test_the_architecture_of_every_trial_is_a_file_from_the_moment_it_is_asked(r
     assert json.loads((run.trial(0) / "architecture.json").read_text()) == record.architecture.to_data()
 
 
+def test_events_that_a_kill_kept_back_are_written_when_the_study_is_opened_again(run, reopen):
+    one_of_each(reopen())
+    complete = [{key: value for key, value in line.items() if key != "time"} for line in events(run)]
+    lost = [line for line in complete if line["event"] != "released"]
+    run.events_file.write_text("")
+    reopen()
+    recovered = [{key: value for key, value in line.items() if key != "time"} for line in events(run)]
+    assert all(line in recovered for line in lost)
+    assert len(recovered) == len(lost)
+    reopen()
+    assert len(events(run)) == len(lost)
+
+
 def test_an_event_that_is_half_written_is_cut_off_and_the_rest_stays(run):
     run.append_event("asked", trial=0)
     run.append_event("told", trial=0)

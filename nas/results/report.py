@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nas.registry import load_entry_points, load_plugins
+from nas.registry import require_plugins
 from nas.results.figures import figure
 from nas.results.plots import front_picture, mask_picture, png
 from nas.results.records import History, Record
@@ -23,8 +23,7 @@ def write_report(run: RunDirectory) -> None:
         RequestError: There is no run in the directory.
     """
     experiment = run.experiment()
-    load_entry_points()
-    load_plugins(experiment.plugins)
+    require_plugins(experiment.plugins)
     history = read_history(run)
     run.write_tables(history)
     picture = png(front_picture(history, experiment.name))

@@ -9,7 +9,7 @@ from nas.datasets import Dataset, load_dataset
 from nas.errors import RequestError
 from nas.evaluation import Evaluator
 from nas.experiment import Experiment
-from nas.registry import load_entry_points, load_plugins
+from nas.registry import require_plugins
 from nas.results.records import Record
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.stored import read_history
@@ -59,8 +59,7 @@ def retrain_trial(
     """
     experiment = run.experiment()
     record = find_record(run, number)
-    load_entry_points()
-    load_plugins(experiment.plugins)
+    require_plugins(experiment.plugins)
     [(name, options)] = experiment.data.items()
     own = [derive(experiment.search.seed, number, "retrain", index) for index in range(seeds)]
     dataset = load_dataset(name, **options)

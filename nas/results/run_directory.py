@@ -137,6 +137,13 @@ class RunDirectory:
         with self.events_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
+    def events(self) -> list[dict[str, Any]]:
+        """The decisions of the run so far, oldest first."""
+        if not self.events_file.exists():
+            return []
+        lines = self.events_file.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
     def mend_events(self) -> None:
         """Remove what a kill left half-written: a last line of the events, and temporary files."""
         for pattern in (".*.*", "trials/*/.*.*"):

@@ -121,7 +121,7 @@ def _check_run(run: "RunDirectory", setup: "Setup", resume: bool) -> None:
 
 def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
     from nas.search.display import make_display
-    from nas.search.driver import drive
+    from nas.search.driver import drive, keep_front_weights
     from nas.search.executors.local import LocalExecutor, shares
     from nas.search.study import Study
 
@@ -138,6 +138,7 @@ def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
             )
             with make_display(study, trials) as display, stop:
                 drive(study, executor, run, trials, display.observe, lambda: stop.asked)
+        keep_front_weights(study, run)
         return _conclude(run, study, stop.asked, command)
     finally:
         study.close()

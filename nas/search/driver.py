@@ -55,7 +55,7 @@ def drive(
         executor.close()
         for number in sorted(running):
             study.release(number)
-        _keep_front_weights(study, run)  # a worker may have written its own after the last report
+        keep_front_weights(study, run)  # a worker may have written its own after the last report
         run.write_tables(study.history)
 
 
@@ -64,7 +64,7 @@ def _take(study: Study, report: Report, running: set[int], run: RunDirectory) ->
         case Completed(number, values, seconds):
             study.tell(number, values, seconds)
             running.discard(number)
-            _keep_front_weights(study, run)
+            keep_front_weights(study, run)
         case Failed(number, error, seconds):
             study.fail(number, error, seconds)
             running.discard(number)
@@ -72,7 +72,7 @@ def _take(study: Study, report: Report, running: set[int], run: RunDirectory) ->
             pass
 
 
-def _keep_front_weights(study: Study, run: RunDirectory) -> None:
+def keep_front_weights(study: Study, run: RunDirectory) -> None:
     """Only members of the front keep their weights."""
     front = {record.number for record in study.history.front()}
     for folder in (run.path / "trials").glob("*/weights.safetensors"):

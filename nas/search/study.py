@@ -74,6 +74,7 @@ class Study:
         self._trial_ids = [trial._trial_id for trial in study.get_trials(deepcopy=False)]
         self.records: list[Record] = read_records(self._storage, self._id, self.objectives)
         self._told = sum(record.finished for record in self.records)
+        self._log_what_a_kill_kept_back()
 
     @property
     def history(self) -> History:
@@ -87,8 +88,7 @@ class Study:
     def ask(self) -> Record:
         """Propose the next trial."""
         number = len(self.records)
-        proposal_seed = derive(self.seed, number, "proposal")
-        architecture = self.sampler.propose(self.space, self.history, proposal_seed)
+        architecture = self.sampler.propose(self.space, self.history, self._proposal_seed(number))
         record = Record(
             number, derive(self.seed, number, "trial"), architecture, RUNNING, asked_after=self._told
         )
@@ -96,14 +96,7 @@ class Study:
         write_atomically(file, json.dumps(architecture.to_data(), indent=1))
         self._trial_ids.append(self._store(record))
         self.records.append(record)
-        self.run.append_event(
-            "asked",
-            trial=number,
-            seed=record.seed,
-            proposal_seed=proposal_seed,
-            asked_after=self._told,
-            architecture_id=architecture.id,
-        )
+        self._log(record, "asked")
         return record
 
     def restart(self, record: Record) -> Record:
@@ -111,14 +104,14 @@ class Study:
         if record.state == WAITING:
             self._set_state(record.number, TrialState.RUNNING)
         self.records[record.number] = replace(record, state=RUNNING)
-        self.run.append_event("restarted", trial=record.number)
+        self._log(record, "restarted")
         return self.records[record.number]
 
     def release(self, number: int) -> None:
         """Put a running trial back: it is interrupted, and runs again when the search is resumed."""
         self._set_state(number, TrialState.WAITING)
         self.records[number] = replace(self.records[number], state=WAITING)
-        self.run.append_event("released", trial=number)
+        self._log(self.records[number], "released")
 
     def tell(self, number: int, values: Mapping[str, float], seconds: float) -> None:
         """Complete a trial with its final objectives and logged measures."""
@@ -126,7 +119,6 @@ class Study:
             self.records[number], state=COMPLETE, values=dict(values), seconds=seconds, told=self._told
         )
         self._finish(record, [values[name] for name in self.objectives])
-        self.run.append_event("told", trial=number, values=dict(values), seconds=round(seconds, 3))
 
     def fail(self, number: int, error: TrialError, seconds: float) -> None:
         """End a trial without a result; a violated constraint rejects it, anything else fails it."""
@@ -134,7 +126,32 @@ class Study:
         failure = (error.kind, error.message)
         record = replace(self.records[number], state=state, failure=failure, seconds=seconds, told=self._told)
         self._finish(record, None)
-        self.run.append_event(state, trial=number, kind=error.kind, message=error.message)
+
+    def _proposal_seed(self, number: int) -> int:
+        return derive(self.seed, number, "proposal")
+
+    def _log(self, record: Record, event: str) -> None:
+        details: dict[str, Any] = {}
+        if event == "asked":
+            details = {
+                "seed": record.seed,
+                "proposal_seed": self._proposal_seed(record.number),
+                "asked_after": record.asked_after,
+                "architecture_id": record.architecture.id,
+            }
+        elif event == "told":
+            details = {"values": dict(record.values), "seconds": round(record.seconds or 0, 3)}
+        elif record.failure and event == record.state:
+            details = {"kind": record.failure[0], "message": record.failure[1]}
+        self.run.append_event(event, trial=record.number, **details)
+
+    def _log_what_a_kill_kept_back(self) -> None:
+        """The database is written first; an event that a kill kept from the log is in it."""
+        logged = {(line["event"], line["trial"]) for line in self.run.events()}
+        for record in self.records:
+            for name in ("asked", *([_ending(record)] if record.finished else [])):
+                if (name, record.number) not in logged:
+                    self._log(record, name)
 
     def close(self) -> None:
         """Close the database, so that all of it is in one file."""
@@ -170,9 +187,15 @@ class Study:
         self._set_state(record.number, STATES[record.state], values)
         self.records[record.number] = record
         self._told += 1
+        self._log(record, _ending(record))
 
     def _set_state(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
         self._storage.set_trial_state_values(self._trial_ids[number], state, values)
+
+
+def _ending(record: Record) -> str:
+    """The event that ends a trial in the state of the record."""
+    return "told" if record.state == COMPLETE else record.state
 
 
 def _open(run: RunDirectory) -> RDBStorage:

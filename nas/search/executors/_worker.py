@@ -1,6 +1,7 @@
 """A worker process: loads the dataset once, then evaluates one job after another."""
 
 import json
+import math
 import os
 import signal
 import sys
@@ -57,12 +58,11 @@ def _prepare(data: Mapping[str, Any], share: Share) -> "Evaluator":
     from nas.datasets import load_dataset
     from nas.evaluation import Evaluator
     from nas.experiment import Experiment
-    from nas.registry import load_entry_points, load_plugins
+    from nas.registry import require_plugins
 
     torch.set_num_threads(share.threads)
     experiment = Experiment.model_validate(data)
-    load_entry_points()
-    load_plugins(experiment.plugins)
+    require_plugins(experiment.plugins)
     [(name, options)] = experiment.data.items()
     device = "cuda" if share.gpu is not None else "cpu"
     return Evaluator(
@@ -81,7 +81,8 @@ def _run(evaluator: "Evaluator", job: "Job", send: Callable[[tuple[Any, ...]], N
     with (job.folder / "metrics.jsonl").open("w", encoding="utf-8") as file:
 
         def on_epoch(metrics: dict[str, float]) -> None:
-            file.write(json.dumps(metrics) + "\n")
+            finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+            file.write(json.dumps(finite) + "\n")  # JSON has no NaN
             file.flush()
             send(("epoch", job.number, metrics))
 
