@@ -56,7 +56,7 @@ TEXT_LENGTH = 12  # characters; the longest word has seven
 DROP = 0.3  # probability that a character is lost
 REPLACE = 0.05  # probability that another of any language takes its place
 
-IMAGE_NOISE = 1.0  # standard deviation, in the 0..16 grey levels of the source
+IMAGE_NOISE = 2.25  # standard deviation, in the 0..16 grey levels of the source
 OCCLUSION = 4  # side of the blank square, in pixels
 
 SAMPLE_RATE = 22_050  # hertz, fixed by espeak-ng
