@@ -2,11 +2,10 @@
 
     python benchmarks/front_table.py runs/ws --seeds 3
 
-Prints one JSON line per network: every modality alone, late fusion and the fixed dense network (all
-with the dense network's encoders and width), then the best of the front and its smallest member
-within one point of the dense network's test accuracy. All are trained alike, from scratch; the
-search has chosen the learning rate of its networks, so that of the others is chosen here, on the
-validation split with one seed, between two.
+Prints one JSON line per network: every modality alone and late fusion with the encoders, width and
+learning rate of the front's most accurate member; that member itself; the fixed dense network, whose
+learning rate is chosen here on the validation split; and the smallest member of the front within one
+point of the dense network's test accuracy. All are trained alike, from scratch.
 """
 
 import argparse
@@ -38,22 +37,22 @@ def main() -> None:
     [(name, options)] = experiment.data.items()
 
     def measure(label: str, architecture: nas.Architecture, only: str | None = None) -> float:
-        dataset = nas.load_dataset(name, **options | ({"modalities": [only]} if only else {}))
-        if "training" not in architecture:
-            architecture = with_best_rate(experiment, dataset, architecture)
-        retrained = retrain(experiment, dataset, architecture, seeds)
+        chosen = {"modalities": [only]} if only else {}
+        retrained = retrain(experiment, nas.load_dataset(name, **options | chosen), architecture, seeds)
         print_line(label, architecture, retrained)
         return retrained.summary()["accuracy"][0]
 
-    for modality in nas.load_dataset(name, **options).modalities:
-        alone = {"encoders": {modality: dense["encoders"][modality]}, "fusion": {"concat": {}}}
-        measure(f"{modality} alone", changed(dense, **alone), modality)
-    measure("late", changed(dense, fusion={"late": {}}))
-    reference = measure("dense_baseline", dense)
-    print_textbook(experiment, dense)
     members = [record for record in read_history(run).front() if record.state == COMPLETE]
     best = max(members, key=lambda record: record.values["accuracy"])
+    plain = changed(best.architecture, connector={"none": {}}, head={"linear": {}})
+    for modality, encoder in best.architecture["encoders"].items():
+        alone = changed(plain, encoders={modality: encoder}, fusion={"concat": {}})
+        measure(f"{modality} alone", alone, modality)
+    measure("late", changed(plain, fusion={"late": {}}))
     measure(f"best of the front (trial {best.number})", best.architecture)
+    dataset = nas.load_dataset(name, **options)
+    print_textbook(dataset, dense)
+    reference = measure("dense_baseline", with_best_rate(experiment, dataset, dense))
     smallest_within(members, reference - 0.01, measure)
 
 
@@ -94,10 +93,8 @@ def print_line(label: str, architecture: nas.Architecture, retrained: Retrained)
     print(json.dumps(line), flush=True)
 
 
-def print_textbook(experiment: Experiment, dense: nas.Architecture) -> None:
+def print_textbook(dataset: nas.Dataset, dense: nas.Architecture) -> None:
     """The dense network's size with the query and key projections that a textbook would store."""
-    [(name, options)] = experiment.data.items()
-    dataset = nas.load_dataset(name, **options)
     network = nas.build(dense, dataset.modalities, dataset.task)
     stored = sum(parameter.numel() for parameter in network.parameters())
     own = sum(parameter.numel() for parameter in network.fusion.parameters())

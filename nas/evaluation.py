@@ -1,8 +1,10 @@
 """Evaluate one architecture: build it, measure what is cheap, train it, measure the rest."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from nas.datasets import Dataset, Split
 from nas.errors import TrialError
 from nas.experiment import Training
+from nas.modality import ModalitySpec, Task
 from nas.network import Network, build
 from nas.objectives import Context
 from nas.registry import available, create, get
@@ -25,15 +28,24 @@ class Evaluation:
     Args:
         values: Final objectives by name; logged ones included.
         epochs: Metrics of every epoch: `epoch`, `train_loss`, `seconds`, the objectives, and what is
-            known of the wiring.
+            known of the wiring; nested under `wiring` the measures of `nas.training.Epoch`.
         seconds: Time of the whole evaluation.
         network: The trained network.
     """
 
     values: Mapping[str, float]
-    epochs: list[dict[str, float]]
+    epochs: list[dict[str, Any]]
     seconds: float
     network: Network
+
+    @property
+    def wiring(self) -> dict[str, dict[str, dict[str, float]]]:
+        """By `start` and `end` of the training, then by sparse layer: the measures that are one number."""
+        moments = [moment for epoch in self.epochs for moment in epoch.get("wiring", {}).items()]
+        return {
+            moment: {layer: _numbers(measures) for layer, measures in layers.items()}
+            for moment, layers in moments
+        }
 
 
 class Evaluator:
@@ -70,7 +82,7 @@ class Evaluator:
         self,
         architecture: Architecture,
         seed: int,
-        on_epoch: Callable[[dict[str, float]], None] = lambda metrics: None,
+        on_epoch: Callable[[dict[str, Any]], None] = lambda metrics: None,
     ) -> Evaluation:
         """Train a network of `architecture` on the training split, measure it on validation.
 
@@ -83,7 +95,7 @@ class Evaluator:
             network = self.build(architecture, seed)
             cheap = self.measure(network)
             self._check(cheap)
-            epochs: list[dict[str, float]] = []
+            epochs: list[dict[str, Any]] = []
 
             def note(epoch: Epoch) -> None:
                 measured = self.measure(network, epoch.outputs, epoch.labels)
@@ -105,8 +117,7 @@ class Evaluator:
 
     def build(self, architecture: Architecture, seed: int) -> Network:
         """The untrained network on this evaluator's device."""
-        initial = derive(seed, "initialisation")
-        return build(architecture, self.dataset.modalities, self.dataset.task, initial).to(self.device)
+        return untrained(architecture, self.dataset.modalities, self.dataset.task, seed).to(self.device)
 
     def measure(
         self, network: Network, outputs: Tensor | None = None, labels: Tensor | None = None
@@ -135,10 +146,32 @@ class Evaluator:
                 raise TrialError("constraint", f"{name} = {cheap[name]:g} is not {bound}")
 
 
+def untrained(
+    architecture: Architecture, modalities: Mapping[str, ModalitySpec], task: Task, seed: int
+) -> Network:
+    """The network with which the training of a trial begins, its wiring included.
+
+    Args:
+        architecture: Architecture of the trial.
+        modalities: The dataset's modalities, by name.
+        task: What the network predicts.
+        seed: Seed of the trial.
+    """
+    return build(architecture, modalities, task, derive(seed, "initialisation"))
+
+
 def within(value: float, bound: str) -> bool:
     """Whether a value keeps a bound such as `<= 200000`."""
     operator, limit = bound.strip()[:2], float(bound.strip()[2:])
     return value <= limit if operator == "<=" else value >= limit
+
+
+def _numbers(measures: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in measures.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
 
 
 def _refuse_nan(values: Mapping[str, float]) -> None:

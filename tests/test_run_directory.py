@@ -63,7 +63,7 @@ def test_every_trial_has_a_folder_with_its_architecture_and_the_metrics_of_its_e
         if row["state"] == "complete":
             assert [epoch["epoch"] for epoch in epochs] == [1, 2]
             assert epochs[-1]["accuracy"] == float(row["accuracy"])
-            assert epochs[-1].keys() == {"epoch", "train_loss", "seconds", "accuracy"}
+            assert epochs[-1].keys() == {"epoch", "train_loss", "seconds", "accuracy", "wiring"}
         else:
             assert epochs == []
 

@@ -43,6 +43,7 @@ class SmallWorldFusion(VectorFusion):
         self.layer = SparseLinear(
             self.out_dim, self.out_dim, topology, bias=False, rewiring=rewiring, seed=seed
         )
+        self.layer.segments = list(dims)  # the units are those of the modalities, although on one ring
 
     @property
     def sparsity(self) -> float:

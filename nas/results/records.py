@@ -31,6 +31,8 @@ class Record:
         values: Final objectives and logged measures by name; empty unless complete.
         seconds: Time of the evaluation.
         failure: Kind of the failure and its message.
+        wiring: Measures of the wiring by `start` and `end` of the training, then by sparse layer, then by
+            name; empty unless complete.
     """
 
     number: int
@@ -42,6 +44,7 @@ class Record:
     values: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
     failure: tuple[str, str] | None = None
+    wiring: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:

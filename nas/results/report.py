@@ -9,11 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nas.registry import require_plugins
 from nas.results.figures import figure
-from nas.results.plots import front_picture, mask_picture, png
+from nas.results.layers import layers
+from nas.results.plots import front_picture, png
 from nas.results.records import History, Record
 from nas.results.run_directory import LOGGED, RunDirectory, write_atomically
 from nas.results.stored import read_history
-from nas.results.wiring import load_network, wirings
 
 
 def write_report(run: RunDirectory) -> None:
@@ -58,15 +58,10 @@ def _counts(history: History) -> str:
 
 def _member(run: RunDirectory, record: Record, columns: list[str]) -> dict[str, Any]:
     architecture = record.architecture
-    network = load_network(run, record.number, architecture)
-    modalities = list(network.encoders)
     return {
         "number": record.number,
         "figures": [figure(record.values.get(name)) for name in columns],
         "parts": [" ".join(architecture[slot]) for slot in ("connector", "fusion", "head")],
-        "masks": [
-            {"layer": wiring.layer, "png": base64.b64encode(png(mask_picture(wiring, modalities))).decode()}
-            for wiring in wirings(network, architecture["dim"])
-        ],
+        "layers": layers(run, record),
         "architecture": json.dumps(architecture.to_data(), indent=1),
     }

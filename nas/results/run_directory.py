@@ -104,6 +104,15 @@ class RunDirectory:
         """The file of a trial's trained weights; there for members of the front."""
         return self.trial(number) / "weights.safetensors"
 
+    def metrics(self, number: int) -> list[dict[str, Any]]:
+        """The metrics of a trial's epochs, oldest first."""
+        file = self.trial(number) / "metrics.jsonl"
+        if not file.exists():
+            return []
+        # A trial that is running, or was killed, may have written half a line.
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the directory for one writer.

@@ -12,7 +12,17 @@ from nas.results.run_directory import RunDirectory
 from nas.space import Architecture
 
 # Attributes of a trial that are not measures.
-OWN = {"architecture", "architecture_id", "seed", "asked_after", "seconds", "told", "state", "failure"}
+OWN = {
+    "architecture",
+    "architecture_id",
+    "seed",
+    "asked_after",
+    "seconds",
+    "told",
+    "state",
+    "failure",
+    "wiring",
+}
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -66,6 +76,7 @@ def _record(trial: FrozenTrial, objectives: Mapping[str, Direction]) -> Record:
         values=values,
         seconds=stored["seconds"],
         failure=(failure[0], failure[1]) if failure else None,
+        wiring=stored.get("wiring", {}) if state == COMPLETE else {},
     )
 
 

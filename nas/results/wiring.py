@@ -1,47 +1,58 @@
 """The wiring of a run's networks, read back from what is stored."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nas.network import Network, build
+from safetensors.torch import load_file
+
+from nas.evaluation import untrained
+from nas.results.records import Record
 from nas.results.run_directory import RunDirectory
-from nas.space import Architecture
-from nas.sparse import SparseLinear
 from nas.topologies import Edges
+from nas.training.wiring import sparse_layers
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """One sparse layer of a network.
+    """One sparse layer of a trial's network.
 
     Args:
         layer: Its place in the network, such as `connector.layers.0`.
-        edges: Its edges, as they were after training.
-        segments: Width of every modality's segment, where the layer spans all modalities; else None.
+        start: Its edges before training.
+        edges: Its edges after training.
+        segments: Width of each of the segments into which its units are divided, by name; else None.
     """
 
     layer: str
+    start: Edges
     edges: Edges
-    segments: list[int] | None
+    segments: Mapping[str, int] | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the training has changed the edges."""
+        return self.start != self.edges
 
 
-def load_network(run: RunDirectory, number: int, architecture: Architecture) -> Network:
-    """The network of a trial with its trained weights, where they are kept."""
-    modalities, task = run.data()
-    network = build(architecture, modalities, task)
-    if run.weights(number).exists():
-        from safetensors.torch import load_file
+def wirings(run: RunDirectory, record: Record) -> list[Wiring]:
+    """Every sparse layer of a trial's network, in the order of the network.
 
-        network.load_state_dict(load_file(run.weights(number)))
-    return network
-
-
-def wirings(network: Network, dim: int) -> list[Wiring]:
-    """Every sparse layer of a network whose modalities' features are `dim` wide."""
-    segments = [dim] * len(network.encoders)
+    Where the trained weights are not kept, the wiring is that before training.
+    """
+    network = untrained(record.architecture, *run.data(), record.seed)
+    start = {name: layer.edges for name, layer in sparse_layers(network)}
+    if run.weights(record.number).exists():
+        network.load_state_dict(load_file(run.weights(record.number)))
     return [
-        Wiring(
-            name, layer.edges, segments if layer.in_features == layer.out_features == sum(segments) else None
-        )
-        for name, layer in network.named_modules()
-        if isinstance(layer, SparseLinear)
+        Wiring(name, start[name], layer.edges, _named(layer.segments, list(network.encoders)))
+        for name, layer in sparse_layers(network)
     ]
+
+
+def _named(segments: list[int] | None, modalities: list[str]) -> dict[str, int] | None:
+    """The segments by modality, or by number where they are not the modalities'."""
+    if segments is None:
+        return None
+    numbers = [str(number) for number in range(1, len(segments) + 1)]
+    names = modalities if len(modalities) == len(segments) else numbers
+    return dict(zip(names, segments, strict=True))

@@ -61,8 +61,8 @@ def drive(
 
 def _take(study: Study, report: Report, running: set[int], run: RunDirectory) -> None:
     match report:
-        case Completed(number, values, seconds):
-            study.tell(number, values, seconds)
+        case Completed(number, values, seconds, wiring):
+            study.tell(number, values, seconds, wiring)
             running.discard(number)
             keep_front_weights(study, run)
         case Failed(number, error, seconds):

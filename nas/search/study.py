@@ -113,10 +113,21 @@ class Study:
         self.records[number] = replace(self.records[number], state=WAITING)
         self._log(self.records[number], "released")
 
-    def tell(self, number: int, values: Mapping[str, float], seconds: float) -> None:
-        """Complete a trial with its final objectives and logged measures."""
+    def tell(
+        self,
+        number: int,
+        values: Mapping[str, float],
+        seconds: float,
+        wiring: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Complete a trial with its final objectives, logged measures, and measures of its wiring."""
         record = replace(
-            self.records[number], state=COMPLETE, values=dict(values), seconds=seconds, told=self._told
+            self.records[number],
+            state=COMPLETE,
+            values=dict(values),
+            seconds=seconds,
+            wiring=wiring or {},
+            told=self._told,
         )
         self._finish(record, [values[name] for name in self.objectives])
 
@@ -182,6 +193,8 @@ class Study:
         details |= {"seconds": record.seconds, "told": record.told, "state": record.state}
         if record.failure:
             details["failure"] = list(record.failure)
+        if record.wiring:
+            details["wiring"] = record.wiring
         for name, value in details.items():
             self._storage.set_trial_user_attr(trial_id, name, value)
         self._set_state(record.number, STATES[record.state], values)

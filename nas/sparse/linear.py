@@ -15,6 +15,7 @@ from nas.sparse._relaxation import Relaxation, beta_of, budgets_of, share_logits
 from nas.sparse.backends import CSR_TYPES, Backend, Shape, calibrated, choose
 from nas.topologies import Edges, Topology
 from nas.topologies._alternatives import Alternatives, Learnable
+from nas.topologies._edges import check_segments
 
 Wiring = Topology | Edges | str | Mapping[str, Mapping[str, Any]]
 
@@ -51,6 +52,7 @@ class SparseLinear(nn.Module):
         RequestError: There is no topology of that name, or it has no such hyper-parameter.
     """
 
+    segments: list[int] | None  # of the units, for measures and pictures
     weight: nn.Parameter
     bias: nn.Parameter | None
     target: Tensor
@@ -75,6 +77,7 @@ class SparseLinear(nn.Module):
         self.optimizer: torch.optim.Optimizer | None = None
         self.in_features = in_features
         self.out_features = out_features
+        self.segments = None if segments is None else list(segments)
         edges, alternatives = _edges(topology, out_features, in_features, segments, seed)
         self.relaxation = None
         self.register_buffer("target", torch.empty(0, dtype=torch.int64))
@@ -362,6 +365,8 @@ def _edges(
     topology: Wiring, out_features: int, in_features: int, segments: Sequence[int] | None, seed: int
 ) -> tuple[Edges, Alternatives | None]:
     """The edges of the layer; with a learnable topology the lattice, and what else they may be."""
+    if segments is not None:
+        check_segments(segments, out_features, in_features)
     if isinstance(topology, Edges):
         return topology, None
     generator: Topology = (

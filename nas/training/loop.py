@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from nas.errors import TrialError
 from nas.experiment import Training
 from nas.network import Network
 from nas.seeds import derive
+from nas.training.measures import wiring_measures
 from nas.training.wiring import Plan, Wiring, parameter_groups
 
 PREDICTION_BATCH = 512
@@ -29,7 +31,9 @@ class Epoch:
         outputs: Network outputs on the validation split, `(N, out_dim)`.
         labels: Labels of the validation split, `(N,)`.
         seconds: Time since the training began.
-        wiring: What is known of the wiring; see `nas.training.wiring.Wiring.metrics`.
+        wiring: What is known of the wiring; see `nas.training.wiring.Wiring.metrics`. Of a network with
+            sparse layers also, by `wiring`, their measures: those before the training by `start` in
+            the first epoch, those after it by `end` in the last; see `wiring_measures`.
     """
 
     number: int
@@ -37,7 +41,7 @@ class Epoch:
     outputs: Tensor
     labels: Tensor
     seconds: float
-    wiring: dict[str, float] = field(default_factory=dict)
+    wiring: dict[str, Any] = field(default_factory=dict)
 
 
 def train(
@@ -68,6 +72,7 @@ def train(
     optimizer = torch.optim.AdamW(parameter_groups(network, settings.learning_rate, settings.weight_decay))
     plan = _plan(settings, len(training))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(settings, plan.steps))
+    moments = {"start": wiring_measures(network)}
     wiring = Wiring(network, optimizer, plan, seed, lambda: _loss(network, validation))
     started = time.perf_counter()
     for number in range(1, settings.epochs + 1):
@@ -76,11 +81,14 @@ def train(
         loss = _train_epoch(network, training, batches, settings, optimizer, schedule, wiring)
         if number == settings.epochs:
             wiring.finish()
+            moments["end"] = wiring_measures(network, wiring)
         if not math.isfinite(loss):
             raise TrialError("nan", f"the training loss is {loss} in epoch {number} of {settings.epochs}")
         outputs, labels = predict(network, validation)
-        epoch = Epoch(number, loss, outputs, labels, time.perf_counter() - started, wiring.metrics())
+        known = wiring.metrics() | ({"wiring": moments} if any(moments.values()) else {})
+        epoch = Epoch(number, loss, outputs, labels, time.perf_counter() - started, known)
         on_epoch(epoch)
+        moments = {}
     return epoch
 
 

@@ -5,9 +5,9 @@ study. Reports are plain values.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from nas.errors import TrialError
 from nas.space import Architecture
@@ -34,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Progress:
-    """A trial has finished an epoch."""
+    """A trial has finished an epoch; its metrics are numbers."""
 
     number: int
     metrics: Mapping[str, float]
@@ -42,11 +42,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class Completed:
-    """A trial has its final values."""
+    """A trial has its final values.
+
+    Args:
+        number: Number of the trial.
+        values: Final objectives and logged measures by name.
+        seconds: Time of the evaluation.
+        wiring: Measures of the sparse layers; see `nas.evaluation.Evaluation.wiring`.
+    """
 
     number: int
     values: Mapping[str, float]
     seconds: float
+    wiring: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

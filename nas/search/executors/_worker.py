@@ -80,18 +80,25 @@ def _run(evaluator: "Evaluator", job: "Job", send: Callable[[tuple[Any, ...]], N
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / "metrics.jsonl").open("w", encoding="utf-8") as file:
 
-        def on_epoch(metrics: dict[str, float]) -> None:
-            finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-            file.write(json.dumps(finite) + "\n")  # JSON has no NaN
+        def on_epoch(metrics: dict[str, Any]) -> None:
+            file.write(json.dumps(_finite(metrics)) + "\n")
             file.flush()
-            send(("epoch", job.number, metrics))
+            numbers = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
+            send(("epoch", job.number, numbers))
 
         try:
             evaluation = evaluator(job.architecture, job.seed, on_epoch)
             _save(evaluation, job.folder / "weights.safetensors")
         except TrialError as error:
             return "failed", job.number, _with_traceback(error, job.folder), time.perf_counter() - started
-    return "completed", job.number, dict(evaluation.values), evaluation.seconds
+    return "completed", job.number, dict(evaluation.values), evaluation.seconds, evaluation.wiring
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for the numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _save(evaluation: "Evaluation", file: Path) -> None:

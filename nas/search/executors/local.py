@@ -104,9 +104,9 @@ class LocalExecutor:
                 return None
             case ("epoch", number, metrics):
                 return Progress(number, metrics)
-            case ("completed", number, values, seconds):
+            case ("completed", number, values, seconds, wiring):
                 worker.job = None
-                return Completed(number, values, seconds)
+                return Completed(number, values, seconds, wiring)
             case ("failed", number, error, seconds):
                 worker.job = None
                 return Failed(number, error, seconds)

@@ -1,17 +1,12 @@
-"""Pictures of a run, drawn with matplotlib."""
+"""The picture of the front."""
 
-import io
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nas.results.plots._canvas import FADED, FRONT, INK, canvas
 from nas.results.records import COMPLETE, History, Record
-from nas.results.wiring import Wiring
-
-INK, FADED, FRONT = "#1b2a41", "#b8c0cc", "#c8401f"
-SPREAD = 50
 
 
 def front_picture(history: History, title: str) -> Figure:
@@ -19,7 +14,7 @@ def front_picture(history: History, title: str) -> Figure:
 
     With one objective, the objective over the trials.
     """
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    figure = canvas(7.5, 5)
     axes = figure.add_subplot()
     complete = [record for record in history.records if record.state == COMPLETE]
     names = list(history.objectives)
@@ -31,47 +26,6 @@ def front_picture(history: History, title: str) -> Figure:
     axes.set_title(title, loc="left", color=INK)
     axes.grid(alpha=0.25)
     return figure
-
-
-def mask_picture(wiring: Wiring, modalities: Sequence[str]) -> Figure:
-    """The mask of one sparse layer, with the boundaries of the modalities where it spans them."""
-    figure = Figure(figsize=(4, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    size = max(wiring.edges.out_features, wiring.edges.in_features)
-    axes.scatter(
-        wiring.edges.source,
-        wiring.edges.target,
-        s=(SPREAD * 3.2 / size) ** 2,
-        marker="s",
-        color=INK,
-        linewidths=0,
-    )
-    axes.set(
-        xlim=(-0.5, wiring.edges.in_features - 0.5),
-        ylim=(wiring.edges.out_features - 0.5, -0.5),
-        aspect="equal",
-    )
-    axes.set_title(
-        f"{wiring.layer}\n{len(wiring.edges):,} edges, density {wiring.edges.density:.1%}", fontsize=9
-    )
-    if wiring.segments is None:
-        return figure
-    ends = np.cumsum(wiring.segments)
-    for end in ends[:-1]:
-        axes.axhline(end - 0.5, color=FRONT, linewidth=1)
-        axes.axvline(end - 0.5, color=FRONT, linewidth=1)
-    middles = ends - np.asarray(wiring.segments) / 2 - 0.5
-    axes.set_xticks(middles, modalities)
-    axes.set_yticks(middles, modalities, rotation=90, va="center")
-    axes.tick_params(length=0)
-    return figure
-
-
-def png(figure: Figure) -> bytes:
-    """The bytes of a figure's PNG file."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=120)
-    return stream.getvalue()
 
 
 def _draw_front(axes: Axes, history: History, complete: list[Record], across: str, up: str) -> None:

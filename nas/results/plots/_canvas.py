@@ -1,0 +1,54 @@
+"""What all pictures share: colours, sizes, and the way to a file."""
+
+import io
+from itertools import combinations
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+INK, FADED, FRONT = "#1b2a41", "#b8c0cc", "#c8401f"
+
+# Okabe and Ito's colours, which stay apart for colour-blind eyes; yellow is too light for lines.
+APART = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+DASHES = ("solid", "dashed", "dotted")
+TINTS = 8
+
+
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure, sizes in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def style(number: int) -> tuple[str, str]:
+    """Colour and dashes of the line of that number: all are different up to 21."""
+    rounds, place = divmod(number, len(APART))
+    return APART[place], DASHES[rounds % len(DASHES)]
+
+
+def pair_numbers(groups: int) -> dict[tuple[int, int], int]:
+    """A number for every pair of groups: first each with itself, then the others."""
+    inside = [(group, group) for group in range(groups)]
+    return {pair: number for number, pair in enumerate([*inside, *combinations(range(groups), 2)])}
+
+
+def png(figure: Figure, dpi: int = 120, small: bool = False) -> bytes:
+    """The bytes of a figure's PNG file; a fifth of them if it may be `small`, of our colours' tints alone."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi)
+    if not small:
+        return stream.getvalue()
+    reduced = io.BytesIO()
+    picture = Image.open(stream).convert("RGB").quantize(palette=_tints(), dither=Image.Dither.NONE)
+    picture.save(reduced, format="png", optimize=True)
+    return reduced.getvalue()
+
+
+def _tints() -> Image.Image:
+    """A palette of every colour mixed with white: what was chosen stays exact, unlike in one fitted."""
+    paints = np.array([to_rgb(paint) for paint in (*APART, INK, FADED, FRONT)])
+    strengths = np.linspace(0, 1, TINTS)[:, None, None]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((255 * (1 - strengths * (1 - paints))).round().astype(int).ravel().tolist())
+    return palette
