@@ -2,22 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from nas.registry import register
-from nas.space.domains import Int
-from nas.topologies._alternatives import Alternatives, check_start
+from nas.topologies._alternatives import Alternatives
 from nas.topologies._candidates import candidates
-from nas.topologies._edges import Edges
 from nas.topologies._graphs import Ends
-from nas.topologies._topology import check_positive, check_size
+from nas.topologies._learnable import LearnableTopology
+from nas.topologies._topology import check_size
 
 
 @register("topology", "learnable_budgets")
 @dataclass(frozen=True)
-class LearnableBudgets:
+class LearnableBudgets(LearnableTopology):
     """`learnable_watts_strogatz` with one learned share for every pair of segments: a budget matrix.
 
     Every unit has `k` sources on the ring of its own segment. Each of these edges may move to a random
@@ -35,24 +33,6 @@ class LearnableBudgets:
         ValueError: `k` is below 1 or `beta` is not strictly between 0 and 1; on `edges`, a unit has
             fewer than `k` possible sources.
     """
-
-    domains: ClassVar = {"k": Int(2, 16)}
-    rectangular: ClassVar[bool] = True
-    learnable: ClassVar[bool] = True
-
-    k: int = 4
-    beta: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_positive("k", self.k)
-        check_start(self.beta)
-
-    def edges(
-        self, out_features: int, in_features: int, *, segments: Sequence[int] | None = None, seed: int = 0
-    ) -> Edges:
-        """Edges of the layer at the initial budgets: `k` per output unit."""
-        found = self.candidates(out_features, in_features, segments=segments, seed=seed)
-        return found.at(found.shares)
 
     def candidates(
         self, out_features: int, in_features: int, *, segments: Sequence[int] | None = None, seed: int = 0

@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from nas.registry import register
-from nas.space.domains import Int
-from nas.topologies._alternatives import Alternatives, check_start
+from nas.topologies._alternatives import Alternatives
 from nas.topologies._candidates import candidates
-from nas.topologies._edges import Edges
-from nas.topologies._topology import check_positive, check_size
+from nas.topologies._learnable import LearnableTopology
+from nas.topologies._topology import check_size
 
 
 @register("topology", "learnable_watts_strogatz")
 @dataclass(frozen=True)
-class LearnableWattsStrogatz:
+class LearnableWattsStrogatz(LearnableTopology):
     """Every output unit has `k` sources, its nearest inputs or random ones: a share beta, which is learned.
 
     The graph is that of `fan_in_small_world`, nested in beta. A layer learns beta by gradient: while it
@@ -33,24 +31,6 @@ class LearnableWattsStrogatz:
         ValueError: `k` is below 1 or `beta` is not strictly between 0 and 1; on `edges`, a unit has
             fewer than `k` possible sources.
     """
-
-    domains: ClassVar = {"k": Int(2, 16)}
-    rectangular: ClassVar[bool] = True
-    learnable: ClassVar[bool] = True
-
-    k: int = 4
-    beta: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_positive("k", self.k)
-        check_start(self.beta)
-
-    def edges(
-        self, out_features: int, in_features: int, *, segments: Sequence[int] | None = None, seed: int = 0
-    ) -> Edges:
-        """Edges of the layer at the initial beta: `k` per output unit."""
-        found = self.candidates(out_features, in_features, segments=segments, seed=seed)
-        return found.at(found.shares)
 
     def candidates(
         self, out_features: int, in_features: int, *, segments: Sequence[int] | None = None, seed: int = 0
