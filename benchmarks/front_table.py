@@ -17,7 +17,7 @@ from typing import Any
 import nas
 from nas.evaluation import Evaluator
 from nas.experiment import Experiment, load_experiment
-from nas.results.records import COMPLETE, Record
+from nas.results.records import Candidate
 from nas.results.retrain import Retrained, retrain
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
@@ -42,7 +42,7 @@ def main() -> None:
         print_line(label, architecture, retrained)
         return retrained.summary()["accuracy"][0]
 
-    members = [record for record in read_history(run).front() if record.state == COMPLETE]
+    members = read_history(run).front()
     best = max(members, key=lambda record: record.values["accuracy"])
     plain = changed(best.architecture, connector={"none": {}}, head={"linear": {}})
     for modality, encoder in best.architecture["encoders"].items():
@@ -56,7 +56,7 @@ def main() -> None:
     smallest_within(members, reference - 0.01, measure)
 
 
-def smallest_within(members: Iterable[Record], accuracy: float, measure: Any) -> None:
+def smallest_within(members: Iterable[Candidate], accuracy: float, measure: Any) -> None:
     """Go up the front by parameters until a member's mean test accuracy is high enough."""
     for record in sorted(members, key=lambda record: record.values["parameters"]):
         if record.values["accuracy"] < accuracy - 0.03:

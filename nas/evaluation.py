@@ -83,8 +83,15 @@ class Evaluator:
         architecture: Architecture,
         seed: int,
         on_epoch: Callable[[dict[str, Any]], None] = lambda metrics: None,
+        on_measured: Callable[[Mapping[str, float]], None] = lambda cheap: None,
     ) -> Evaluation:
         """Train a network of `architecture` on the training split, measure it on validation.
+
+        Args:
+            architecture: What to evaluate.
+            seed: Seed of everything random.
+            on_epoch: Called with the metrics of every epoch; a `TrialError` that it raises ends the trial.
+            on_measured: Called before the training with the objectives that are known by then.
 
         Raises:
             TrialError: The training diverges, the memory is not enough, a constraint is violated,
@@ -94,6 +101,7 @@ class Evaluator:
         try:
             network = self.build(architecture, seed)
             cheap = self.measure(network)
+            on_measured(cheap)
             self._check(cheap)
             epochs: list[dict[str, Any]] = []
 

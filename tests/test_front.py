@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
+from nas.results.dominance import non_dominated
 from nas.results.records import (
     COMPLETE,
     FAILED,
@@ -15,11 +16,9 @@ from nas.results.records import (
     WAITING,
     History,
     Record,
-    non_dominated,
 )
 from nas.space import Architecture
 
-ARCHITECTURE = Architecture({"dim": 8})
 DIRECTIONS = {"accuracy": "maximize", "parameters": "minimize", "flops": "minimize"}
 
 # Few distinct values, so that ties and duplicates are the rule.
@@ -31,7 +30,9 @@ def points(axes):
 
 
 def record(number, state=COMPLETE, **values):
-    return Record(number, 0, ARCHITECTURE, state, asked_after=0, told=number, values=values)
+    return Record(
+        number, 0, Architecture({"dim": number + 1}), state, asked_after=0, told=number, values=values
+    )
 
 
 def history(rows, names):

@@ -8,7 +8,7 @@ import pytest
 from searches import DEADLINE_SECONDS, SEARCH, alive, wait_until, write_search
 
 from nas.experiment import load_experiment
-from nas.search.executors import Completed, Failed, Job, Progress, local
+from nas.search.executors import Completed, Failed, Job, Measured, Progress, local
 from nas.search.executors._worker import Share
 from nas.search.executors.local import LocalExecutor, shares
 from nas.space import Architecture
@@ -32,11 +32,19 @@ def run_all(executor, jobs):
     """All reports, in the order in which they came."""
     waiting, reports = list(jobs), []
     end = time.monotonic() + DEADLINE_SECONDS
-    while sum(not isinstance(report, Progress) for report in reports) < len(jobs):
+    while sum(isinstance(report, Completed | Failed) for report in reports) < len(jobs):
         assert time.monotonic() < end, f"only {reports} of {len(jobs)} jobs"
         while waiting and executor.room:
             executor.submit(waiting.pop(0))
-        reports += executor.wait(0.2)
+        reports += answered(executor, executor.wait(0.2))
+    return reports
+
+
+def answered(executor, reports):
+    """The reports, of which those of an epoch have been answered: go on."""
+    for report in reports:
+        if isinstance(report, Progress):
+            executor.answer(report.number, stop=False)
     return reports
 
 
@@ -73,7 +81,9 @@ def failure(executed, mood):
 
 
 def test_a_job_reports_every_epoch_and_then_its_values(executed):
-    first, second, last = executed[1]["good"]
+    measured, first, second, last = executed[1]["good"]
+    assert isinstance(measured, Measured)
+    assert measured.values.items() <= last.values.items()
     assert isinstance(first, Progress)
     assert isinstance(second, Progress)
     assert [first.metrics["epoch"], second.metrics["epoch"]] == [1, 2]
@@ -148,7 +158,10 @@ def test_a_worker_that_dies_before_it_has_begun_is_replaced_and_its_job_is_not_l
 def run_all_submitted(executor):
     reports = []
     wait_until(
-        lambda: reports.extend(executor.wait(0.1)) or any(isinstance(r, Completed | Failed) for r in reports),
+        lambda: (
+            reports.extend(answered(executor, executor.wait(0.1)))
+            or any(isinstance(r, Completed | Failed) for r in reports)
+        ),
         "the job has ended",
     )
     return reports

@@ -120,7 +120,7 @@ def test_the_weights_of_the_front_give_the_accuracy_that_is_recorded(run, datase
 
 def test_a_trial_can_be_repeated_from_what_is_stored(run, dataset):
     experiment = run.experiment()
-    record = read_history(run).front()[0]
+    record = read_history(run).front()[0].records[0]
     evaluator = Evaluator(dataset, list(experiment.objectives), experiment.training)
     assert evaluator(record.architecture, record.seed).values == record.values
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from nas.registry import create
-from nas.results.records import COMPLETE, FAILED, REJECTED, RUNNING, History, Record, non_dominated
+from nas.results.dominance import non_dominated
+from nas.results.records import COMPLETE, FAILED, REJECTED, RUNNING, History, Record
 from nas.seeds import derive
 from nas.space import Architecture, Float, Int, SearchSpace
 from nas.space.search_space import Group, Select

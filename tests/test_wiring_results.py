@@ -77,9 +77,15 @@ class InThisProcess:
 
     def wait(self, seconds):
         self.messages = []
-        state, *details = _run(self.evaluator, self.jobs[-1], self.messages.append)
+        state, *details = _run(self.evaluator, self.jobs[-1], self)
         assert state == "completed", details
         return [Completed(*details)]
+
+    def send(self, message):
+        self.messages.append(message)
+
+    def recv(self):
+        return False  # go on
 
     def close(self):
         pass
@@ -101,7 +107,7 @@ def search(write_experiment):
         run.create(experiment, dataset.modalities, dataset.task)
         study = Study(run, kind, setup.space, setup.sampler, experiment.objectives, 0)
         executor = InThisProcess(Evaluator(dataset, list(experiment.objectives), experiment.training))
-        drive(study, executor, run, 1, lambda report: None, lambda: False)
+        drive(study, executor, setup.pruner, run, 1, lambda report: None, lambda: False)
         study.close()
         return run, executor
 
@@ -280,7 +286,7 @@ def test_progress_is_numbers_and_what_is_not_finite_is_null_and_no_number(search
     unknown = {"clustering": math.nan, "sigma": None, "connected": 1.0, "degree_histogram": [0, 3]}
     monkeypatch.setattr("nas.training.measures.measure", lambda edges, segments: dict(unknown))
     run, executor = search("learned", tmp_path / "run")
-    assert [name for name, *_ in executor.messages] == ["epoch"] * EPOCHS
+    assert [name for name, *_ in executor.messages] == ["measured", *["epoch"] * EPOCHS]
     for _, number, metrics in executor.messages:
         assert number == 0
         assert all(isinstance(value, int | float) for value in metrics.values())

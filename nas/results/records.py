@@ -1,9 +1,13 @@
 """Records: what is known of every trial of a run."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from statistics import fmean, stdev
 
 from nas.experiment import Direction
+from nas.results.dominance import non_dominated
 from nas.space import Architecture
 
 COMPLETE, FAILED, PRUNED, REJECTED, RUNNING, WAITING = (
@@ -18,6 +22,21 @@ FINISHED = {COMPLETE, FAILED, PRUNED, REJECTED}
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a proposal comes from.
+
+    Args:
+        operator: What made it: `sampled`, `replicate`, or what the sampler calls it.
+        parents: Numbers of the trials that it was made from.
+        inherits: Number of the trial whose weights its training starts from; None from scratch.
+    """
+
+    operator: str = "sampled"
+    parents: tuple[int, ...] = ()
+    inherits: int | None = None
+
+
+@dataclass(frozen=True)
 class Record:
     """One trial.
 
@@ -27,6 +46,9 @@ class Record:
         architecture: What was evaluated.
         state: `waiting`, `running`, `complete`, `failed`, `pruned`, or `rejected` by a constraint.
         asked_after: How many trials had finished when this one was asked for.
+        origin: Where the proposal came from.
+        cheap: Objectives known before the training, by name; empty until they are measured.
+        metrics: Per finished epoch the objectives that the training changes, by name.
         told: Position in the order of finishing; None while unfinished.
         values: Final objectives and logged measures by name; empty unless complete.
         seconds: Time of the evaluation.
@@ -40,6 +62,9 @@ class Record:
     architecture: Architecture
     state: str
     asked_after: int
+    origin: Origin = Origin()
+    cheap: Mapping[str, float] = field(default_factory=dict)
+    metrics: Sequence[Mapping[str, float]] = ()
     told: int | None = None
     values: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
@@ -50,6 +75,43 @@ class Record:
     def finished(self) -> bool:
         """Whether this trial will not change any more."""
         return self.state in FINISHED
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture with its complete trials, of which there are several when it was replicated.
+
+    Args:
+        records: The complete trials by number; at least one.
+    """
+
+    records: tuple[Record, ...]
+
+    @property
+    def number(self) -> int:
+        """Number of the first trial, by which the candidate is known."""
+        return self.records[0].number
+
+    @property
+    def architecture(self) -> Architecture:
+        """What was evaluated."""
+        return self.records[0].architecture
+
+    @cached_property
+    def values(self) -> Mapping[str, float]:
+        """Mean of every objective and logged measure over the trials."""
+        names = self.records[0].values
+        return {name: fmean(record.values[name] for record in self.records) for name in names}
+
+    @property
+    def summary(self) -> Record:
+        """The first trial with the means as its values."""
+        return replace(self.records[0], values=self.values)
+
+    def spread(self, name: str) -> float | None:
+        """Sample standard deviation of an objective over the trials; None for one trial."""
+        values = [record.values[name] for record in self.records]
+        return stdev(values) if len(values) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -64,36 +126,30 @@ class History:
     records: Sequence[Record]
     objectives: Mapping[str, Direction]
 
-    def losses(self, record: Record) -> tuple[float, ...]:
-        """The objectives of a complete record, all to be minimised."""
+    def losses(self, values: Mapping[str, float]) -> tuple[float, ...]:
+        """The objectives among some values, all to be minimised; what is missing or NaN is infinite."""
         return tuple(
-            -record.values[name] if direction == "maximize" else record.values[name]
-            for name, direction in self.objectives.items()
+            _loss(values.get(name, math.nan), direction) for name, direction in self.objectives.items()
         )
 
-    def front(self) -> list[Record]:
-        """The complete records that no other dominates, ordered by the last objective."""
-        complete = [record for record in self.records if record.state == COMPLETE]
-        losses = [self.losses(record) for record in complete]
-        members = [record for record, kept in zip(complete, non_dominated(losses), strict=True) if kept]
-        return sorted(members, key=lambda record: (self.losses(record)[::-1], record.number))
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """The architectures that have a complete trial, by the number of their first."""
+        found: dict[Architecture, list[Record]] = {}
+        for record in self.records:
+            if record.state == COMPLETE:
+                found.setdefault(record.architecture, []).append(record)
+        return [Candidate(tuple(records)) for records in found.values()]
+
+    def front(self) -> list[Candidate]:
+        """The candidates whose means no other's dominate, ordered by the last objective."""
+        losses = [self.losses(candidate.values) for candidate in self.candidates]
+        kept = zip(self.candidates, losses, non_dominated(losses), strict=True)
+        members = [(loss[::-1], candidate.number, candidate) for candidate, loss, member in kept if member]
+        return [candidate for _, _, candidate in sorted(members, key=lambda member: member[:2])]
 
 
-def non_dominated(losses: Sequence[Sequence[float]]) -> list[bool]:
-    """For every point, whether no other is at least as good everywhere and better somewhere.
-
-    Args:
-        losses: Points of equal length, smaller is better. Equal points do not dominate each other.
-    """
-    kept: list[Sequence[float]] = []
-    verdicts = [False] * len(losses)
-    for index in sorted(range(len(losses)), key=lambda index: tuple(losses[index])):
-        # A point can only be dominated by one that sorts before it, and so by one that is kept.
-        verdicts[index] = not any(_dominates(other, losses[index]) for other in kept)
-        if verdicts[index]:
-            kept.append(losses[index])
-    return verdicts
-
-
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
+def _loss(value: float, direction: Direction) -> float:
+    if math.isnan(value):
+        return math.inf
+    return -value if direction == "maximize" else value

@@ -11,7 +11,7 @@ from nas.registry import require_plugins
 from nas.results.figures import figure
 from nas.results.layers import layers
 from nas.results.plots import front_picture, png
-from nas.results.records import History, Record
+from nas.results.records import Candidate, History
 from nas.results.run_directory import LOGGED, RunDirectory, write_atomically
 from nas.results.stored import read_history
 
@@ -35,7 +35,7 @@ def write_report(run: RunDirectory) -> None:
         objectives=", ".join(f"{name} ({direction})" for name, direction in history.objectives.items()),
         front_picture=base64.b64encode(picture).decode(),
         columns=columns,
-        front=[_member(run, record, columns) for record in history.front()],
+        front=[_member(run, candidate, columns) for candidate in history.front()],
         failures=[record for record in history.records if record.failure],
         experiment=run.experiment_file.read_text(encoding="utf-8"),
     )
@@ -56,12 +56,12 @@ def _counts(history: History) -> str:
     )
 
 
-def _member(run: RunDirectory, record: Record, columns: list[str]) -> dict[str, Any]:
-    architecture = record.architecture
+def _member(run: RunDirectory, candidate: Candidate, columns: list[str]) -> dict[str, Any]:
+    architecture = candidate.architecture
     return {
-        "number": record.number,
-        "figures": [figure(record.values.get(name)) for name in columns],
+        "number": candidate.number,
+        "figures": [figure(candidate.values.get(name)) for name in columns],
         "parts": [" ".join(architecture[slot]) for slot in ("connector", "fusion", "head")],
-        "layers": layers(run, record),
+        "layers": layers(run, candidate.records[0]),
         "architecture": json.dumps(architecture.to_data(), indent=1),
     }

@@ -183,14 +183,14 @@ class RunDirectory:
         front = history.front()
         members = [
             {
-                "number": record.number,
-                "values": {name: _integral(value) for name, value in record.values.items()},
-                "architecture": record.architecture.to_data(),
+                "number": candidate.number,
+                "values": {name: _integral(value) for name, value in candidate.values.items()},
+                "architecture": candidate.architecture.to_data(),
             }
-            for record in front
+            for candidate in front
         ]
         write_atomically(self.path / "trials.csv", table(history.records))
-        write_atomically(self.path / "pareto.csv", table(front))
+        write_atomically(self.path / "pareto.csv", table(candidate.summary for candidate in front))
         write_atomically(self.path / "pareto.json", json.dumps(members, indent=1))
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.experiment import Direction
-from nas.results.records import COMPLETE, RUNNING, WAITING, History, Record
+from nas.results.records import COMPLETE, RUNNING, WAITING, History, Origin, Record
 from nas.results.run_directory import RunDirectory
 from nas.space import Architecture
 
@@ -17,6 +18,9 @@ OWN = {
     "architecture_id",
     "seed",
     "asked_after",
+    "origin",
+    "cheap",
+    "metrics",
     "seconds",
     "told",
     "state",
@@ -61,6 +65,7 @@ def _record(trial: FrozenTrial, objectives: Mapping[str, Direction]) -> Record:
         Architecture(stored["architecture"]),
         _open_state(trial.state),
         stored["asked_after"],
+        _origin(stored["origin"]),
     )
     if not trial.state.is_finished():
         return asked  # what else is stored was written by a process that died before it was done
@@ -72,12 +77,18 @@ def _record(trial: FrozenTrial, objectives: Mapping[str, Direction]) -> Record:
     return replace(
         asked,
         state=state,
+        cheap=stored["cheap"],
+        metrics=tuple(stored["metrics"]),
         told=stored["told"],
         values=values,
         seconds=stored["seconds"],
         failure=(failure[0], failure[1]) if failure else None,
         wiring=stored.get("wiring", {}) if state == COMPLETE else {},
     )
+
+
+def _origin(stored: Mapping[str, Any]) -> Origin:
+    return Origin(stored["operator"], tuple(stored["parents"]), stored["inherits"])
 
 
 def _open_state(state: TrialState) -> str:

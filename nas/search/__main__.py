@@ -137,7 +137,7 @@ def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
                 experiment.to_data(), shares(experiment.execution.workers), run.path / "workers.log"
             )
             with make_display(study, trials) as display, stop:
-                drive(study, executor, run, trials, display.observe, lambda: stop.asked)
+                drive(study, executor, setup.pruner, run, trials, display.observe, lambda: stop.asked)
         keep_front_weights(study, run)
         return _conclude(run, study, stop.asked, command)
     finally:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.results.figures import figure
-from nas.results.records import COMPLETE, FAILED, REJECTED, RUNNING, History, Record
+from nas.results.records import COMPLETE, FAILED, PRUNED, REJECTED, RUNNING, History, Record
 from nas.results.run_directory import LOGGED, RunDirectory
 from nas.search.executors import Completed, Failed, Report
 from nas.search.executors import Progress as EpochDone
@@ -78,8 +78,9 @@ class Display:
         )
         states = Counter(record.state for record in self.study.records)
         status = f"running {running or '–'}   complete {states[COMPLETE]}   failed {states[FAILED]}"
-        if states[REJECTED]:
-            status += f"   rejected {states[REJECTED]}"
+        for state in (PRUNED, REJECTED):
+            if states[state]:
+                status += f"   {state} {states[state]}"
         return Group(bar, Text(status), front_table(self.study.history, FRONT_ROWS))
 
     def _counts(self) -> str:
@@ -121,7 +122,7 @@ def show_front(history: History, run: RunDirectory) -> None:
     console = Console()
     wide = Console(width=max(console.width, 110)) if not console.is_terminal else console
     wide.print(front_table(history))
-    for state in (FAILED, REJECTED):
+    for state in (FAILED, PRUNED, REJECTED):
         records = [record for record in history.records if record.state == state]
         if records:
             _say(console, f"{len(records)} {state}; the last: {_line(records[-1], history)}")
@@ -139,5 +140,5 @@ def _line(record: Record, history: History) -> str:
     if record.failure:
         return f"trial {record.number} {record.state} ({record.failure[0]}): {record.failure[1]}"
     values = "  ".join(f"{name} {figure(record.values[name])}" for name in history.objectives)
-    member = "  *front*" if record in history.front() else ""
+    member = "  *front*" if record.number in {member.number for member in history.front()} else ""
     return f"trial {record.number}  {values}  {record.seconds:.1f} s{member}"

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from nas.results.run_directory import RunDirectory
-from nas.search.executors import Completed, Executor, Failed, Job, Progress, Report
+from nas.search.executors import Completed, Executor, Failed, Job, Measured, Progress, Report
 from nas.search.study import Study
 
 POLL_SECONDS = 0.25
@@ -14,6 +15,7 @@ TABLES_EVERY_SECONDS = 2.0
 def drive(
     study: Study,
     executor: Executor,
+    pruner: Any,
     run: RunDirectory,
     trials: int,
     observe: Callable[[Report | None], None],
@@ -24,6 +26,7 @@ def drive(
     Args:
         study: The study; trials that it has left unfinished run first.
         executor: Where trials run.
+        pruner: Stops trials early.
         run: Where results are kept.
         trials: Number of trials that the study shall have.
         observe: Called with every report, and with None when nothing has happened for a while.
@@ -45,6 +48,9 @@ def drive(
             reports = executor.wait(POLL_SECONDS)
             for report in reports:
                 _take(study, report, running, run)
+                if isinstance(report, Progress):
+                    stops = pruner.stops(study.records[report.number], study.history)
+                    executor.answer(report.number, stops)
                 observe(report)
             if not reports:
                 observe(None)
@@ -68,8 +74,10 @@ def _take(study: Study, report: Report, running: set[int], run: RunDirectory) ->
         case Failed(number, error, seconds):
             study.fail(number, error, seconds)
             running.discard(number)
-        case Progress():
-            pass
+        case Measured(number, values):
+            study.measure(number, values)
+        case Progress(number, metrics):
+            study.progress(number, metrics)
 
 
 def keep_front_weights(study: Study, run: RunDirectory) -> None:

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
@@ -16,6 +16,7 @@ from nas.experiment import Direction
 from nas.results.records import (
     COMPLETE,
     FAILED,
+    PRUNED,
     REJECTED,
     RUNNING,
     WAITING,
@@ -27,6 +28,8 @@ from nas.results.stored import open_storage, read_records
 from nas.search.samplers._optuna import STATES, parameters
 from nas.seeds import derive
 from nas.space import SearchSpace
+
+ENDINGS = {"constraint": REJECTED, "pruned": PRUNED}  # by kind of the error; any other is a failure
 
 
 class Study:
@@ -103,14 +106,14 @@ class Study:
         """Run a trial again that an earlier session had asked for and not finished."""
         if record.state == WAITING:
             self._set_state(record.number, TrialState.RUNNING)
-        self.records[record.number] = replace(record, state=RUNNING)
+        self.records[record.number] = replace(record, state=RUNNING, cheap={}, metrics=())
         self._log(record, "restarted")
         return self.records[record.number]
 
     def release(self, number: int) -> None:
         """Put a running trial back: it is interrupted, and runs again when the search is resumed."""
         self._set_state(number, TrialState.WAITING)
-        self.records[number] = replace(self.records[number], state=WAITING)
+        self.records[number] = replace(self.records[number], state=WAITING, cheap={}, metrics=())
         self._log(self.records[number], "released")
 
     def tell(
@@ -131,9 +134,19 @@ class Study:
         )
         self._finish(record, [values[name] for name in self.objectives])
 
+    def measure(self, number: int, cheap: Mapping[str, float]) -> None:
+        """Take note of the objectives that are known before the training."""
+        self.records[number] = replace(self.records[number], cheap=dict(cheap))
+
+    def progress(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Take note of the objectives after one more epoch."""
+        record = self.records[number]
+        known = {name: metrics[name] for name in self.objectives if name in metrics}
+        self.records[number] = replace(record, metrics=(*record.metrics, known))
+
     def fail(self, number: int, error: TrialError, seconds: float) -> None:
-        """End a trial without a result; a violated constraint rejects it, anything else fails it."""
-        state = REJECTED if error.kind == "constraint" else FAILED
+        """End a trial without a result: pruned, rejected by a constraint, or else failed."""
+        state = ENDINGS.get(error.kind, FAILED)
         failure = (error.kind, error.message)
         record = replace(self.records[number], state=state, failure=failure, seconds=seconds, told=self._told)
         self._finish(record, None)
@@ -180,6 +193,7 @@ class Study:
                 "architecture_id": record.architecture.id,
                 "seed": record.seed,
                 "asked_after": record.asked_after,
+                "origin": asdict(record.origin),
             },
         )
         return self._storage.create_new_trial(self._id, template_trial=trial)
@@ -191,6 +205,7 @@ class Study:
             name: value for name, value in record.values.items() if name not in self.objectives
         }
         details |= {"seconds": record.seconds, "told": record.told, "state": record.state}
+        details |= {"cheap": dict(record.cheap), "metrics": [dict(epoch) for epoch in record.metrics]}
         if record.failure:
             details["failure"] = list(record.failure)
         if record.wiring:

@@ -4,6 +4,7 @@ For algorithms a space is a flat dictionary of `path: domain`, conditional on th
 building it is the tree again. `SearchSpace.draw` is the only traversal that proposes.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -86,6 +87,16 @@ class SearchSpace:
         """Number of architectures; infinite where a real number is searched."""
         return _size(self.root)
 
+    def points(self) -> Iterator[Architecture]:
+        """Every architecture of a finite space, in a fixed order.
+
+        Raises:
+            ValueError: A real number is searched, so that there is no end of them.
+        """
+        if self.size == math.inf:
+            raise ValueError("a space in which a real number is searched has no list of its points")
+        return (Architecture(tree) for tree in _points(self.root))
+
     def domains(self) -> Iterator[tuple[str, Domain]]:
         """Every decision of the space with its path, conditional ones included."""
         return _domains(self.root, "")
@@ -163,6 +174,22 @@ def _size(node: Node) -> float:
             return sum(_size(option) for option in options.values())
         case _:
             return node.size
+
+
+def _points(node: Node) -> Iterator[Any]:
+    match node:
+        case Fixed(value):
+            yield value
+        case Group(children):
+            for values in itertools.product(*(list(_points(child)) for child in children.values())):
+                yield dict(zip(children, values, strict=True))
+        case Select(_, options):
+            for name, option in options.items():
+                yield from ({name: settings} for settings in _points(option))
+        case Float(low):
+            yield low
+        case _:
+            yield from node
 
 
 def _domains(node: Node, path: str) -> Iterator[tuple[str, Domain]]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 from nas.errors import TrialError
 from nas.space import Architecture
 
-__all__ = ["Completed", "Executor", "Failed", "Job", "Progress", "Report"]
+__all__ = ["Completed", "Executor", "Failed", "Job", "Measured", "Progress", "Report"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,16 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A trial's network is built; what is known of it before the training."""
+
+    number: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Progress:
-    """A trial has finished an epoch; its metrics are numbers."""
+    """A trial has finished an epoch, and waits for `Executor.answer`; its metrics are numbers."""
 
     number: int
     metrics: Mapping[str, float]
@@ -66,7 +74,7 @@ class Failed:
     seconds: float
 
 
-Report: TypeAlias = Progress | Completed | Failed
+Report: TypeAlias = Measured | Progress | Completed | Failed
 
 
 class Executor(Protocol):
@@ -83,6 +91,10 @@ class Executor(Protocol):
 
     def wait(self, seconds: float) -> list[Report]:
         """What has happened, waiting for at most so long until something has."""
+        ...
+
+    def answer(self, number: int, stop: bool) -> None:
+        """Let a trial that has reported progress go on, or end as pruned."""
         ...
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
@@ -49,7 +49,7 @@ def work(connection: Connection, experiment: Mapping[str, Any], share: Share, lo
             job: Job = connection.recv()
         except EOFError:
             return
-        connection.send(_run(evaluator, job, connection.send))
+        connection.send(_run(evaluator, job, connection))
 
 
 def _prepare(data: Mapping[str, Any], share: Share) -> "Evaluator":
@@ -74,20 +74,25 @@ def _prepare(data: Mapping[str, Any], share: Share) -> "Evaluator":
     )
 
 
-def _run(evaluator: "Evaluator", job: "Job", send: Callable[[tuple[Any, ...]], None]) -> tuple[Any, ...]:
+def _run(evaluator: "Evaluator", job: "Job", connection: Connection) -> tuple[Any, ...]:
     """Evaluate one job; the closing message."""
     started = time.perf_counter()
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / "metrics.jsonl").open("w", encoding="utf-8") as file:
 
+        def on_measured(values: Mapping[str, float]) -> None:
+            connection.send(("measured", job.number, dict(values)))
+
         def on_epoch(metrics: dict[str, Any]) -> None:
             file.write(json.dumps(_finite(metrics)) + "\n")
             file.flush()
             numbers = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
-            send(("epoch", job.number, numbers))
+            connection.send(("epoch", job.number, numbers))
+            if connection.recv():
+                raise TrialError("pruned", f"stopped after epoch {numbers['epoch']}")
 
         try:
-            evaluation = evaluator(job.architecture, job.seed, on_epoch)
+            evaluation = evaluator(job.architecture, job.seed, on_epoch, on_measured)
             _save(evaluation, job.folder / "weights.safetensors")
         except TrialError as error:
             return "failed", job.number, _with_traceback(error, job.folder), time.perf_counter() - started

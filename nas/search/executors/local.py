@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import TrialError
-from nas.search.executors import Completed, Failed, Job, Progress, Report
+from nas.search.executors import Completed, Failed, Job, Measured, Progress, Report
 from nas.search.executors._worker import Share, work
 
 START_ATTEMPTS = 3
@@ -72,6 +72,13 @@ class LocalExecutor:
             reports += self._receive(worker)
         return reports
 
+    def answer(self, number: int, stop: bool) -> None:
+        """Let a trial that has reported progress go on, or end as pruned."""
+        for worker in self._workers:
+            if worker.job is not None and worker.job.number == number:
+                with suppress(OSError):  # it has just died: `wait` finds out and reports
+                    worker.connection.send(stop)
+
     def close(self) -> None:
         """Stop all workers; running jobs are lost."""
         for worker in self._workers:
@@ -102,6 +109,8 @@ class LocalExecutor:
                 worker.started = time.perf_counter()
                 self._deaths_at_start = 0
                 return None
+            case ("measured", number, values):
+                return Measured(number, values)
             case ("epoch", number, metrics):
                 return Progress(number, metrics)
             case ("completed", number, values, seconds, wiring):
