@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,6 +38,11 @@ class Select:
     kind: str
     options: Mapping[str, Group]
 
+    @cached_property
+    def domain(self) -> Choice:
+        """The names to choose from."""
+        return Choice(*self.options)
+
 
 Node: TypeAlias = Fixed | Int | Float | Choice | Group | Select
 Choose: TypeAlias = Callable[[str, Domain], Value]
@@ -60,6 +66,12 @@ class SearchSpace:
                 decisions that the earlier ones leave open are asked for.
         """
         return Architecture(_draw(self.root, "", choose))
+
+    def decide(self, choose: Choose) -> dict[str, Value]:
+        """The decisions that `draw` would make, path to value, without what they lead to."""
+        made: dict[str, Value] = {}
+        _decide(self.root, "", choose, made)
+        return made
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """A random architecture: every domain sampled, every component equally likely."""
@@ -118,16 +130,32 @@ def _draw(node: Node, path: str, choose: Choose) -> Any:
         case Group(children):
             return {name: _draw(child, _join(path, name), choose) for name, child in children.items()}
         case Select(_, options):
-            name = next(iter(options)) if len(options) == 1 else str(choose(path, Choice(*options)))
+            name = next(iter(options)) if len(options) == 1 else str(choose(path, node.domain))
             return {name: _draw(options[name], _join(path, name), choose)}
         case _:
             return choose(path, node)
 
 
+def _decide(node: Node, path: str, choose: Choose, made: dict[str, Value]) -> None:
+    match node:
+        case Fixed():
+            return
+        case Group(children):
+            for name, child in children.items():
+                _decide(child, _join(path, name), choose, made)
+        case Select(_, options):
+            if len(options) > 1:
+                made[path] = choose(path, node.domain)
+            name = str(made[path]) if len(options) > 1 else next(iter(options))
+            _decide(options[name], _join(path, name), choose, made)
+        case _:
+            made[path] = choose(path, node)
+
+
 def _follow(node: Node, value: Any, path: str, found: dict[str, tuple[Domain, Value]]) -> None:
     match node:
         case Fixed(fixed):
-            if Architecture({"value": fixed}) != Architecture({"value": value}):
+            if value is not fixed and Architecture({"value": fixed}) != Architecture({"value": value}):
                 raise ValueError(f"{path}: {value!r} is not the pinned value {fixed!r}")
         case Group(children):
             _require_keys(value, children, path)
@@ -138,7 +166,7 @@ def _follow(node: Node, value: Any, path: str, found: dict[str, tuple[Domain, Va
             if name not in options:
                 raise ValueError(f"{path}: {value!r} is none of {', '.join(options)}")
             if len(options) > 1:
-                found[path] = (Choice(*options), name)
+                found[path] = (node.domain, name)
             _follow(options[name], value[name], _join(path, name), found)
         case _:
             if not node.contains(value):
@@ -201,7 +229,7 @@ def _domains(node: Node, path: str) -> Iterator[tuple[str, Domain]]:
                 yield from _domains(child, _join(path, name))
         case Select(_, options):
             if len(options) > 1:
-                yield path, Choice(*options)
+                yield path, node.domain
             for name, option in options.items():
                 yield from _domains(option, _join(path, name))
         case _:

@@ -1,0 +1,58 @@
+"""`rungs`: asynchronous successive halving on non-dominated ranks."""
+
+import math
+
+import numpy as np
+
+from nas.registry import register
+from nas.results.dominance import crowding, ranks
+from nas.results.records import History, Record
+from nas.search.pruners._rungs import losses_at, peers
+from nas.space import Int
+
+
+@register("pruner", "rungs")
+class Rungs:
+    """Asynchronous successive halving (Li et al., MLSys 2020), with dominance for the order.
+
+    After `first`, `first · eta`, `first · eta²` … epochs a trial goes on if it is among the best
+    1/eta of all that have come to this rung, the better first by non-dominated rank and within a
+    rank by crowding distance (Deb et al. 2002). One that no other dominates at its rung always goes
+    on: what it may become a front of is not known yet.
+
+    Args:
+        first: Epochs before the first rung.
+        eta: One in so many goes on from a rung.
+    """
+
+    domains = {"first": Int(1, 4), "eta": Int(2, 4)}
+
+    def __init__(self, first: int = 1, eta: int = 3) -> None:
+        if first < 1:
+            raise ValueError(f"first must be at least 1, not {first}")
+        if eta < 2:
+            raise ValueError(f"eta must be at least 2, not {eta}")
+        self.first = first
+        self.eta = eta
+
+    def stops(self, trial: Record, history: History) -> bool:
+        """Whether the trial is not among those that go on from the rung that it has come to."""
+        epoch = len(trial.metrics)
+        own = losses_at(history, trial, epoch)
+        if own is None or not self._is_rung(epoch):
+            return False
+        others = peers(history, trial, epoch)
+        points = np.array([own, *others])
+        rank = ranks(points)
+        if rank[0] == 0 and np.isfinite(points[0]).all():
+            return False
+        better = int((rank < rank[0]).sum())
+        same = points[rank == rank[0]]
+        distance = crowding(same)
+        better += int((distance > distance[0]).sum())
+        return better >= math.ceil(len(points) / self.eta)
+
+    def _is_rung(self, epoch: int) -> bool:
+        while epoch > self.first and epoch % self.eta == 0:
+            epoch //= self.eta
+        return epoch == self.first

@@ -1,0 +1,194 @@
+"""`evolution`: non-dominated selection, typed variation, and a surrogate that picks among the children."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.registry import register
+from nas.results.dominance import crowding, non_dominated, ranks
+from nas.results.records import FINISHED, Candidate, History, Origin
+from nas.search.samplers._surrogate import Decisions, Encoder, GaussianProcess, Kernel, expected_improvement
+from nas.search.samplers._variation import cross, mutate
+from nas.space import Architecture, Int, SearchSpace
+
+CROSSOVER, FRESH = 0.3, 0.1  # shares of the children
+DRAWS = 32
+LARGEST_FIT = 200
+
+
+@register("sampler", "evolution")
+class Evolution:
+    """Evolution on architecture trees, guided by a model.
+
+    Parents are the best candidates by non-dominated rank and crowding distance (Deb et al. 2002). From
+    them come `children` by mutation and crossover, beside a few fresh samples; a Gaussian process per
+    objective predicts what each is worth, and the one is proposed from which the hypervolume of the
+    front is expected to grow the most. Trials that run count with the values predicted for them.
+
+    Args:
+        startup: Random proposals before the first parents.
+        population: Candidates that may become parents.
+        children: Children among which the surrogate picks; with 1 there is no surrogate.
+    """
+
+    domains = {"startup": Int(5, 30), "population": Int(5, 40), "children": Int(1, 200, log=True)}
+
+    def __init__(self, startup: int = 8, population: int = 16, children: int = 60) -> None:
+        for name, value in (("startup", startup), ("population", population), ("children", children)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        self.startup = startup
+        self.population = population
+        self.children = children
+        self._known: _View | None = None
+        self._kernels: dict[bytes, Kernel] = {}
+
+    def propose(self, space: SearchSpace, history: History, seed: int) -> Architecture:
+        """The child that promises most."""
+        return self.breed(space, history, seed)[0]
+
+    def breed(self, space: SearchSpace, history: History, seed: int) -> tuple[Architecture, Origin]:
+        """What `propose` gives, with what it was made from."""
+        rng = np.random.default_rng(seed)
+        view = self._view(space)
+        candidates = [c for c in history.candidates if view.decisions(c.architecture) is not None]
+        if len(candidates) < self.startup:
+            return space.sample(rng), Origin()
+        children = self._children(view, history, self._parents(candidates, history), rng)
+        if not children:
+            return space.sample(rng), Origin()
+        chosen, origin = children[0]
+        if len(children) > 1:
+            worth = self._worth(view, history, candidates, [child for child, _ in children], rng)
+            chosen, origin = children[int(worth.argmax())]
+        return space.draw(lambda path, domain: chosen[path]), origin
+
+    def _view(self, space: SearchSpace) -> "_View":
+        if self._known is None or self._known.space is not space:
+            self._known = _View(space)
+        return self._known
+
+    def _parents(self, candidates: list[Candidate], history: History) -> list[Candidate]:
+        losses = np.array([history.losses(candidate.values) for candidate in candidates])
+        rank = ranks(losses)
+        distance = np.zeros(len(losses))
+        for level in np.unique(rank):
+            distance[rank == level] = crowding(losses[rank == level])
+        order = np.lexsort((-distance, rank))
+        return [candidates[index] for index in order[: self.population]]
+
+    def _children(
+        self, view: "_View", history: History, parents: list[Candidate], rng: np.random.Generator
+    ) -> list[tuple[Decisions, Origin]]:
+        """Different children that no trial has been yet; fewer where the space is nearly used up."""
+        asked = (view.decisions(record.architecture) for record in history.records)
+        taken = {tuple(decisions.items()) for decisions in asked if decisions is not None}
+        children = []
+        for _ in range(2 * self.children):
+            child, origin = self._child(view, parents, rng)
+            if tuple(child.items()) not in taken:
+                taken.add(tuple(child.items()))
+                children.append((child, origin))
+            if len(children) == self.children:
+                break
+        return children
+
+    def _child(
+        self, view: "_View", parents: list[Candidate], rng: np.random.Generator
+    ) -> tuple[Decisions, Origin]:
+        draw = rng.random()
+        if draw < FRESH:
+            return view.space.decide(lambda path, domain: domain.sample(rng)), Origin()
+        # The better a parent, the likelier.
+        one, other = (parents[int(rng.integers(len(parents)) * rng.random())] for _ in range(2))
+        decisions = view.decisions(one.architecture) or {}
+        if draw > FRESH + CROSSOVER or one is other:
+            return mutate(view.space, decisions, rng), Origin("mutation", (one.number,))
+        child = cross(view.space, decisions, view.decisions(other.architecture) or {}, rng)
+        return mutate(view.space, child, rng), Origin("crossover", (one.number, other.number))
+
+    def _worth(
+        self,
+        view: "_View",
+        history: History,
+        candidates: list[Candidate],
+        children: list[Decisions],
+        rng: np.random.Generator,
+    ) -> NDArray[np.float64]:
+        """Expected growth of the hypervolume by each child."""
+        losses = _rescaled(np.array([history.losses(candidate.values) for candidate in candidates]))
+        fitted = _representative(losses)
+        vectors = view.vectors([candidate.architecture for candidate in candidates])
+        running = [record.architecture for record in history.records if record.state not in FINISHED]
+        pending = [a for a in running if view.decisions(a) is not None]
+        known = np.concatenate([vectors[fitted], view.vectors(pending)]) if pending else vectors[fitted]
+        offspring = view.encode(children)
+        believed, samples = [], []
+        for values in losses.T:
+            process = GaussianProcess(vectors[fitted], values[fitted], self._kernel(vectors, values))
+            believed.append(process.predict(known)[0])
+            mean, deviation = process.predict(offspring)
+            samples.append(mean + deviation * rng.normal(size=(DRAWS, 1)))
+        front = np.stack(believed, 1)
+        front = front[non_dominated(front)]
+        reference = losses.max(0) + 0.1 * (losses.max(0) - losses.min(0)) + 1e-9
+        return expected_improvement(np.stack(samples, 2), front, reference)
+
+    def _kernel(self, vectors: NDArray[np.float64], values: NDArray[np.float64]) -> Kernel:
+        """The most likely kernel for what was known first; chosen anew whenever a tenth more is known."""
+        steps = int(np.log(min(len(values), LARGEST_FIT)) / np.log(1.1))
+        first = slice(int(1.1**steps))
+        key = vectors[first].tobytes() + values[first].tobytes()
+        if key not in self._kernels:
+            self._kernels[key] = GaussianProcess(vectors[first], values[first]).kernel
+        return self._kernels[key]
+
+
+class _View:
+    """A space with the points that have been seen of it, as decisions and as vectors."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self.encode = Encoder(space)
+        self._decisions: dict[Architecture, Decisions | None] = {}
+        self._vectors: dict[Architecture, NDArray[np.float64]] = {}
+
+    def decisions(self, architecture: Architecture) -> Decisions | None:
+        """What leads to an architecture; None for one outside the space, which has changed since."""
+        if architecture not in self._decisions:
+            try:
+                found = self.space.decisions(architecture)
+                self._decisions[architecture] = {path: value for path, (_, value) in found.items()}
+            except ValueError:
+                self._decisions[architecture] = None
+        return self._decisions[architecture]
+
+    def vectors(self, architectures: list[Architecture]) -> NDArray[np.float64]:
+        """Vectors `(n, width)` of architectures within the space."""
+        for architecture in architectures:
+            if architecture not in self._vectors:
+                [self._vectors[architecture]] = self.encode([self.decisions(architecture) or {}])
+        return np.stack([self._vectors[architecture] for architecture in architectures])
+
+
+def _rescaled(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Losses in comparable units: large positive ranges by logarithm, hopeless values cut off."""
+    columns = []
+    for column in losses.T:
+        finite = column[np.isfinite(column)]
+        column = np.minimum(column, finite.max() if len(finite) else 0.0)
+        if column.min() > 0 and column.max() > 10 * column.min():
+            column = np.log(column)
+        limit = np.median(column) + 3 * (np.median(column) - column.min())
+        column = np.minimum(column, limit) if limit > column.min() else column
+        columns.append((column - column.mean()) / (column.std() or 1.0))
+    return np.stack(columns, 1)
+
+
+def _representative(losses: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Which candidates a surrogate is fitted to: all, or the best half and others spread over the study."""
+    if len(losses) <= LARGEST_FIT:
+        return np.arange(len(losses))
+    best = np.argsort(ranks(losses), kind="stable")[: LARGEST_FIT // 2]
+    rest = np.setdiff1d(np.arange(len(losses)), best)
+    spread = rest[np.linspace(0, len(rest) - 1, LARGEST_FIT - len(best)).astype(int)]
+    return np.sort(np.concatenate([best, spread]))
