@@ -58,12 +58,16 @@ class Search(_Section):
         trials: Number of trials.
         seed: Seed of everything random in the run.
         pruner: What stops trials early.
+        seeds: Trainings of every architecture, each a trial with its own seed.
+        racing: Share of the trials that repeat networks whose place on the front is in doubt.
     """
 
     sampler: Selection = {"tpe": {}}
     trials: int = Field(40, ge=1)
     seed: int = Field(0, ge=0)
     pruner: Selection = {"none": {}}
+    seeds: int = Field(1, ge=1)
+    racing: float = Field(0.0, ge=0, lt=1)
 
 
 class Training(_Section):

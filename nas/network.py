@@ -1,8 +1,10 @@
 """From an architecture and a dataset's modalities to a torch network."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from nas.errors import RequestError
 from nas.modality import ModalitySpec, Task
 from nas.registry import create_selected
 from nas.space import Architecture
-from nas.sparse import sparsify
+from nas.sparse import SparseLinear, sparsify
 
 
 class Network(nn.Module):
@@ -105,6 +107,42 @@ def build(
         fusion = create_selected("fusion", _slot(tree, "fusion"), connector.dims)
         head = create_selected("head", _slot(tree, "head"), fusion.out_dim, task.out_dim)
     return Network(built, connector, fusion, head)
+
+
+def identity(
+    architecture: Architecture, modalities: Mapping[str, ModalitySpec], task: Task, seed: int = 0
+) -> str:
+    """Id that architectures share which make the same network.
+
+    A topology counts with the edges that it makes, not with the settings from which it makes them:
+    a Watts–Strogatz graph with beta 0 is the ring lattice. Edges are compared for one seed. Learnable
+    wiring, and a network that cannot be built, go by the architecture's own id.
+
+    Args:
+        architecture: A point of a search space.
+        modalities: The dataset's modalities, by name.
+        task: What the network predicts.
+        seed: Seed of the wiring.
+    """
+    try:
+        network = build(architecture, modalities, task, seed)
+    except Exception:  # whatever a component raises: the trial will say so
+        return architecture.id
+    layers = [layer for layer in network.modules() if isinstance(layer, SparseLinear)]
+    if not layers or any(layer.searching for layer in layers):
+        return architecture.id
+    edges = hashlib.sha256()
+    for layer in layers:
+        edges.update(np.asarray([layer.out_features, layer.in_features, len(layer.edges)]).tobytes())
+        edges.update(layer.edges.source.tobytes())
+        edges.update(layer.edges.target.tobytes())
+    return Architecture({"tree": _without_topologies(architecture), "edges": edges.hexdigest()}).id
+
+
+def _without_topologies(tree: Any) -> Any:
+    if not isinstance(tree, Mapping):
+        return tree
+    return {name: _without_topologies(inner) for name, inner in tree.items() if name != "topology"}
 
 
 def _encoder(selection: str | dict[str, Any], spec: ModalitySpec, dim: int) -> nn.Module:

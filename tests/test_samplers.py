@@ -19,6 +19,9 @@ SAMPLERS = {
     "tpe": {"tpe": {"startup": 5}},
     "nsga2": {"nsga2": {"population": 6}},
     "random": {"random": {}},
+    "evolution": {"evolution": {"startup": 5, "children": 12}},
+    "qmc": {"qmc": {}},
+    "nsga3": {"nsga3": {"population": 6}},
 }
 TRAINING = Group({"learning_rate": Float(1e-5, 1e-1, log=True), "weight_decay": Float(1e-6, 1.0, log=True)})
 MLP = Group({"dropout": Float(0.0, 0.5)})
@@ -151,7 +154,7 @@ def test_proposing_leaves_the_history_and_the_global_generators_alone(name):
     assert (random.random(), np.random.random()) == expected  # noqa: NPY002
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", sorted(SAMPLERS.keys() - {"qmc"}))  # whose seed is an option
 def test_another_seed_proposes_something_else(name):
     one, other = live(sampler(name), 15), live(sampler(name), 15, seed=1)
     assert all(a.architecture != b.architecture for a, b in zip(one, other, strict=True))

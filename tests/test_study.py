@@ -13,6 +13,7 @@ from nas.registry import create
 from nas.results.records import COMPLETE, FAILED, REJECTED, RUNNING, WAITING
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
+from nas.search.proposals import Proposals
 from nas.search.study import Study
 from nas.seeds import derive
 from nas.space.assemble import assemble
@@ -39,7 +40,7 @@ def reopen(run):
     opened = []
 
     def open_study(sampler="random", seed=3):
-        study = Study(run, "mine", SPACE, create("sampler", sampler), OBJECTIVES, seed)
+        study = Study(run, "mine", Proposals(SPACE, create("sampler", sampler), seed), OBJECTIVES)
         opened.append(study)
         return study
 
@@ -132,7 +133,7 @@ def test_a_study_that_is_opened_again_asks_what_it_would_have_asked(run, reopen,
     other = RunDirectory(tmp_path / "other")
     other.create(run.experiment(), *run.data())
     for times in (4, 8, 2):
-        part = Study(other, "mine", SPACE, create("sampler", "tpe"), OBJECTIVES, 3)
+        part = Study(other, "mine", Proposals(SPACE, create("sampler", "tpe"), 3), OBJECTIVES)
         ask_and_tell(part, times)
         part.close()
     assert [record.architecture for record in part.records] == whole

@@ -105,7 +105,7 @@ def search(write_experiment):
         setup = prepare(file, [])
         experiment, dataset, run = setup.experiment, setup.dataset, RunDirectory(folder)
         run.create(experiment, dataset.modalities, dataset.task)
-        study = Study(run, kind, setup.space, setup.sampler, experiment.objectives, 0)
+        study = Study(run, kind, setup.proposals, experiment.objectives)
         executor = InThisProcess(Evaluator(dataset, list(experiment.objectives), experiment.training))
         drive(study, executor, setup.pruner, run, 1, lambda report: None, lambda: False)
         study.close()

@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
-from nas.bench import FILE, SEEDS, TRAINING, space
+from nas.bench.table import CHEAP, FILE, SEEDS, TRAINING, closed_space
 from nas.datasets import Batch, Dataset, TensorSplit, load_dataset
 from nas.evaluation import Evaluator
 from nas.experiment import Training
@@ -37,9 +36,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scratch", type=Path, default=Path("small_world_bench.jsonl"))
+    parser.add_argument("--pack", action="store_true", help="train nothing; pack the seeds that are complete")
     arguments = parser.parse_args()
-    architectures = list(space().points())
+    architectures = list(closed_space().points())
     rows = list(_read(arguments.scratch))
+    if arguments.pack:
+        return _pack(architectures, rows)
     done = {(row["index"], row["seed"]) for row in rows}
     jobs = [
         (index, seed, architecture.to_json())
@@ -101,8 +103,12 @@ def _correct(network: Any, split: Any) -> str:
 
 
 def _pack(architectures: list[Architecture], rows: list[dict[str, Any]]) -> None:
+    """Write the table, with as many seeds as are there for every architecture."""
     table: dict[tuple[int, int], dict[str, Any]] = {(row["index"], row["seed"]): row for row in rows}
-    grid = [[table[index, seed] for seed in range(SEEDS)] for index in range(len(architectures))]
+    every = range(len(architectures))
+    seeds = [seed for seed in range(SEEDS) if all((index, seed) in table for index in every)]
+    grid = [[table[index, seed] for seed in seeds] for index in every]
+    splits = load_dataset("avt_digits").splits
 
     def array(read: Any, dtype: Any) -> np.ndarray[Any, Any]:
         return np.array([[read(row) for row in line] for line in grid], dtype)
@@ -112,13 +118,14 @@ def _pack(architectures: list[Architecture], rows: list[dict[str, Any]]) -> None
 
     arrays = {
         "ids": np.array([architecture.id for architecture in architectures]),
-        "space": np.array(yaml.safe_dump(space().to_data())),
         "accuracy": array(lambda row: row["accuracy"], np.float32),
         "seconds": array(lambda row: row["seconds"], np.float32),
         "validation": bits("validation"),
         "test": bits("test"),
+        "validation_samples": np.array(len(splits["validation"])),
+        "test_samples": np.array(len(splits["test"])),
     }
-    for name in ("parameters", "sparsity", "flops"):
+    for name in CHEAP:
         arrays[name] = array(lambda row, name=name: row["cheap"][name], np.float64)[:, 0]
     np.savez_compressed(FILE, allow_pickle=False, **arrays)
 

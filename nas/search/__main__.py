@@ -126,30 +126,32 @@ def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
     from nas.search.study import Study
 
     experiment = setup.experiment
-    study = Study(
-        run, experiment.name, setup.space, setup.sampler, experiment.objectives, experiment.search.seed
-    )
+    study = Study(run, experiment.name, setup.proposals, experiment.objectives)
     stop = _Interruption()
-    trials = max(experiment.search.trials, len(study.records))
+    trials, reason = max(experiment.search.trials, len(study.records)), None
     try:
         if any(not record.finished for record in study.records) or len(study.records) < trials:
             executor = LocalExecutor(
                 experiment.to_data(), shares(experiment.execution.workers), run.path / "workers.log"
             )
             with make_display(study, trials) as display, stop:
-                drive(study, executor, setup.pruner, run, trials, display.observe, lambda: stop.asked)
+                reason = drive(
+                    study, executor, setup.pruner, run, trials, display.observe, lambda: stop.asked
+                )
         keep_front_weights(study, run)
-        return _conclude(run, study, stop.asked, command)
+        return _conclude(run, study, stop.asked, command, reason)
     finally:
         study.close()
 
 
-def _conclude(run: "RunDirectory", study: Any, interrupted: bool, command: str) -> int:
+def _conclude(run: "RunDirectory", study: Any, interrupted: bool, command: str, reason: str | None) -> int:
     from nas.results.report import write_report
     from nas.search.display import show_front
 
     write_report(run)
     show_front(study.history, run)
+    if reason:
+        print(f"\nThe search ended after {len(study.records)} trials: {reason}.")
     if interrupted:
         print(f"\nInterrupted; nothing that had finished is lost. Go on with\n  {command}", file=sys.stderr)
         return INTERRUPTED

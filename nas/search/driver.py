@@ -10,6 +10,7 @@ from nas.search.study import Study
 
 POLL_SECONDS = 0.25
 TABLES_EVERY_SECONDS = 2.0
+EXHAUSTED = "every network of the space has had its trials"
 
 
 def drive(
@@ -20,8 +21,8 @@ def drive(
     trials: int,
     observe: Callable[[Report | None], None],
     interrupted: Callable[[], bool],
-) -> None:
-    """Run a study until it has its trials or is interrupted.
+) -> str | None:
+    """Run a study until it has its trials or is interrupted; why it ended before that, if it did.
 
     Args:
         study: The study; trials that it has left unfinished run first.
@@ -33,12 +34,16 @@ def drive(
         interrupted: Asked all the time; once it is true, running trials are put back.
     """
     left_over = study.unfinished()
+    exhausted = False
     running: set[int] = set()
     written = time.monotonic()
     try:
         while not interrupted():
-            while executor.room and (left_over or len(study.records) < trials):
+            while executor.room and (left_over or (len(study.records) < trials and not exhausted)):
                 record = study.restart(left_over.pop(0)) if left_over else study.ask()
+                if record is None:
+                    exhausted = True
+                    break
                 executor.submit(
                     Job(record.number, record.seed, record.architecture, run.trial(record.number))
                 )
@@ -63,6 +68,7 @@ def drive(
             study.release(number)
         keep_front_weights(study, run)  # a worker may have written its own after the last report
         run.write_tables(study.history)
+    return EXHAUSTED if exhausted else None
 
 
 def _take(study: Study, report: Report, running: set[int], run: RunDirectory) -> None:

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 from nas.datasets import Dataset, load_dataset
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.experiment import Experiment, Training, load_experiment
+from nas.network import identity
 from nas.registry import available, create, get, load_entry_points, load_plugins
+from nas.search.proposals import Proposals
 from nas.space import SearchSpace
 from nas.space.assemble import assemble, extremes
 from nas.space.search_space import Group
@@ -26,7 +28,7 @@ class Setup:
         experiment: With every default written out, those of the components included.
         dataset: The dataset.
         space: The search space over the dataset's modalities.
-        sampler: Proposes architectures.
+        proposals: Proposes architectures of the space.
         pruner: Stops trials early.
         warnings: Installed plugins that failed to import.
     """
@@ -34,7 +36,7 @@ class Setup:
     experiment: Experiment
     dataset: Dataset
     space: SearchSpace
-    sampler: Any
+    proposals: Proposals
     pruner: Any
     warnings: Sequence[str]
 
@@ -67,7 +69,16 @@ def _prepare(experiment: Experiment, warnings: list[str]) -> Setup:
         raise KeyPathError(("space", *error.path), error.message) from None
     _check_training(space, experiment)
     resolved = experiment.model_copy(update={"space": space.to_data()})
-    return Setup(resolved, dataset, space, sampler, pruner, warnings)
+    search = experiment.search
+    proposals = Proposals(
+        space,
+        sampler,
+        search.seed,
+        lambda architecture: identity(architecture, dataset.modalities, dataset.task),
+        search.seeds,
+        search.racing,
+    )
+    return Setup(resolved, dataset, space, proposals, pruner, warnings)
 
 
 def _load_plugins(paths: Sequence[str]) -> None:

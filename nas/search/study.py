@@ -25,9 +25,9 @@ from nas.results.records import (
 )
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.stored import open_storage, read_records
+from nas.search.proposals import Proposals
 from nas.search.samplers._optuna import STATES, parameters
 from nas.seeds import derive
-from nas.space import SearchSpace
 
 ENDINGS = {"constraint": REJECTED, "pruned": PRUNED}  # by kind of the error; any other is a failure
 
@@ -41,27 +41,21 @@ class Study:
     Args:
         run: Where the study is kept.
         name: Name of the study.
-        space: The search space.
-        sampler: Proposes architectures.
+        proposals: What to ask for next.
         objectives: Direction by objective.
-        seed: Seed of everything random in the study.
     """
 
     def __init__(
         self,
         run: RunDirectory,
         name: str,
-        space: SearchSpace,
-        sampler: Any,
+        proposals: Proposals,
         objectives: Mapping[str, Direction],
-        seed: int,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.run = run
-        self.space = space
-        self.sampler = sampler
+        self.proposals = proposals
         self.objectives = dict(objectives)
-        self.seed = seed
         self._storage = _open(run)
         study = optuna.create_study(
             storage=self._storage,
@@ -88,13 +82,14 @@ class Study:
         """Trials that an earlier session has asked for and not finished, by number."""
         return [record for record in self.records if not record.finished]
 
-    def ask(self) -> Record:
-        """Propose the next trial."""
+    def ask(self) -> Record | None:
+        """Propose the next trial; None when there is no network left that has not been one."""
         number = len(self.records)
-        architecture = self.sampler.propose(self.space, self.history, self._proposal_seed(number))
-        record = Record(
-            number, derive(self.seed, number, "trial"), architecture, RUNNING, asked_after=self._told
-        )
+        proposal = self.proposals.next(self.history)
+        if proposal is None:
+            return None
+        architecture, seed = proposal.architecture, derive(self.proposals.seed, number, "trial")
+        record = Record(number, seed, architecture, RUNNING, self._told, proposal.origin)
         file = self.run.trial(number) / "architecture.json"
         write_atomically(file, json.dumps(architecture.to_data(), indent=1))
         self._trial_ids.append(self._store(record))
@@ -151,15 +146,14 @@ class Study:
         record = replace(self.records[number], state=state, failure=failure, seconds=seconds, told=self._told)
         self._finish(record, None)
 
-    def _proposal_seed(self, number: int) -> int:
-        return derive(self.seed, number, "proposal")
-
     def _log(self, record: Record, event: str) -> None:
         details: dict[str, Any] = {}
         if event == "asked":
             details = {
                 "seed": record.seed,
-                "proposal_seed": self._proposal_seed(record.number),
+                "proposal_seed": self.proposals.proposal_seed(record.number),
+                "operator": record.origin.operator,
+                "parents": record.origin.parents,
                 "asked_after": record.asked_after,
                 "architecture_id": record.architecture.id,
             }
@@ -183,7 +177,7 @@ class Study:
         self._storage.engine.dispose()
 
     def _store(self, record: Record) -> int:
-        values, distributions = parameters(self.space, record.architecture)
+        values, distributions = parameters(self.proposals.space, record.architecture)
         trial = create_trial(
             state=STATES[record.state],
             params=values,

@@ -72,7 +72,7 @@ class OptunaSampler:
         """The sampler's next suggestion, as a point of the space."""
         sampler = self._new(seed)
         if self._mirror is None or not self._mirror.leads_to(space, history):
-            self._mirror = _Mirror(space, history.objectives, sampler)
+            self._mirror = _Mirror(space, history.objectives, lambda: self._new(0))
         self._mirror.follow(history)
         return self._mirror.draw(sampler)
 
@@ -86,7 +86,10 @@ class _Mirror:
     """A history as a study of Optuna in memory, which grows as the history does."""
 
     def __init__(
-        self, space: SearchSpace, objectives: Mapping[str, Direction], generations: BaseSampler
+        self,
+        space: SearchSpace,
+        objectives: Mapping[str, Direction],
+        generations: Callable[[], BaseSampler],
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = space
@@ -137,7 +140,7 @@ class _Mirror:
         return trial.number
 
     def _place_in_generation(self, trial: FrozenTrial) -> None:
-        sampler = self._generations
+        sampler = self._generations()  # a new one: what it draws must not depend on what it drew before
         if isinstance(sampler, BaseGASampler):
             sampler.get_parent_population(self._study, sampler.get_trial_generation(self._study, trial))
 

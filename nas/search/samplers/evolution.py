@@ -40,7 +40,7 @@ class Evolution:
         self.population = population
         self.children = children
         self._known: _View | None = None
-        self._kernels: dict[bytes, Kernel] = {}
+        self._kernels: dict[bytes, list[Kernel]] = {}
 
     def propose(self, space: SearchSpace, history: History, seed: int) -> Architecture:
         """The child that promises most."""
@@ -115,16 +115,18 @@ class Evolution:
         rng: np.random.Generator,
     ) -> NDArray[np.float64]:
         """Expected growth of the hypervolume by each child."""
-        losses = _rescaled(np.array([history.losses(candidate.values) for candidate in candidates]))
-        fitted = _representative(losses)
+        measured = np.array([history.losses(candidate.values) for candidate in candidates])
         vectors = view.vectors([candidate.architecture for candidate in candidates])
+        kernels = self._kernels_for(vectors, measured)
+        losses = _rescaled(measured)
+        fitted = _representative(losses)
         running = [record.architecture for record in history.records if record.state not in FINISHED]
         pending = [a for a in running if view.decisions(a) is not None]
         known = np.concatenate([vectors[fitted], view.vectors(pending)]) if pending else vectors[fitted]
         offspring = view.encode(children)
         believed, samples = [], []
-        for values in losses.T:
-            process = GaussianProcess(vectors[fitted], values[fitted], self._kernel(vectors, values))
+        for values, kernel in zip(losses.T, kernels, strict=True):
+            process = GaussianProcess(vectors[fitted], values[fitted], kernel)
             believed.append(process.predict(known)[0])
             mean, deviation = process.predict(offspring)
             samples.append(mean + deviation * rng.normal(size=(DRAWS, 1)))
@@ -133,13 +135,18 @@ class Evolution:
         reference = losses.max(0) + 0.1 * (losses.max(0) - losses.min(0)) + 1e-9
         return expected_improvement(np.stack(samples, 2), front, reference)
 
-    def _kernel(self, vectors: NDArray[np.float64], values: NDArray[np.float64]) -> Kernel:
-        """The most likely kernel for what was known first; chosen anew whenever a tenth more is known."""
-        steps = int(np.log(min(len(values), LARGEST_FIT)) / np.log(1.1))
+    def _kernels_for(self, vectors: NDArray[np.float64], losses: NDArray[np.float64]) -> list[Kernel]:
+        """The most likely kernel per objective for what was known first.
+
+        Chosen anew whenever a tenth more is known, and from the data alone, so that a resumed search
+        has the same.
+        """
+        steps = int(np.log(min(len(losses), LARGEST_FIT)) / np.log(1.1))
         first = slice(int(1.1**steps))
-        key = vectors[first].tobytes() + values[first].tobytes()
+        key = vectors[first].tobytes() + losses[first].tobytes()
         if key not in self._kernels:
-            self._kernels[key] = GaussianProcess(vectors[first], values[first]).kernel
+            columns = _rescaled(losses[first]).T
+            self._kernels = {key: [GaussianProcess(vectors[first], values).kernel for values in columns]}
         return self._kernels[key]
 
 

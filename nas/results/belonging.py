@@ -1,0 +1,61 @@
+"""How sure it is that a candidate belongs to the front, given that trainings are noisy."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.results.dominance import non_dominated
+from nas.results.records import History
+
+DRAWS = 100
+
+
+def noise(history: History) -> NDArray[np.float64]:
+    """Standard deviation between trainings of one architecture, pooled over candidates, per objective.
+
+    Zero for objectives that a training does not change. Before anything has been replicated: a tenth
+    of the spread between candidates, for the objectives that trainings do change.
+    """
+    squares, spare = np.zeros(len(history.objectives)), 0
+    for candidate in history.candidates:
+        values = np.array([history.losses(record.values) for record in candidate.records])
+        squares += ((values - values.mean(0)) ** 2).sum(0)
+        spare += len(values) - 1
+    if spare:
+        return np.sqrt(squares / spare)
+    changing = {name for record in history.records for epoch in record.metrics for name in epoch}
+    means = np.array([history.losses(candidate.values) for candidate in history.candidates])
+    uncertain = np.array([name in changing for name in history.objectives])
+    return np.where(uncertain, means.std(0) / 10, 0.0)
+
+
+def belonging(history: History, seed: int) -> dict[int, float]:
+    """Probability of each candidate to be on the front, by its number.
+
+    Every mean is drawn from a normal distribution with the pooled noise over the square root of the
+    trainings that it stands on, and the front is taken again, `DRAWS` times.
+
+    Args:
+        history: The trials.
+        seed: Seed of the draws.
+    """
+    candidates = history.candidates
+    if not candidates:
+        return {}
+    means = np.array([history.losses(candidate.values) for candidate in candidates])
+    counts = np.array([len(candidate.records) for candidate in candidates])
+    errors = noise(history)[None] / np.sqrt(counts)[:, None]
+    near = _near(means, errors)
+    rng = np.random.default_rng(seed)
+    wins = np.zeros(len(candidates))
+    for _ in range(DRAWS):
+        drawn = means[near] + errors[near] * rng.normal(size=means[near].shape)
+        wins[near] += non_dominated(drawn)
+    return {c.number: float(share) for c, share in zip(candidates, wins / DRAWS, strict=True)}
+
+
+def _near(means: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Candidates that two standard errors in their favour would bring to the front."""
+    best = means - 2 * errors
+    worst = means + 2 * errors
+    beaten = [bool(((worst <= point).all(1) & (worst < point).any(1)).any()) for point in best]
+    return np.flatnonzero(~np.array(beaten))

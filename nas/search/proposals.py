@@ -1,0 +1,129 @@
+"""What the study asks for next: never the same network twice, except on purpose."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nas.results.belonging import belonging
+from nas.results.records import FAILED, History, Origin, Record
+from nas.seeds import derive
+from nas.space import Architecture, SearchSpace
+
+ATTEMPTS = 4
+SAMPLES = 200
+ENUMERABLE = 1_000_000
+FIRST_RACE = 8  # candidates before replicates are spent on the front
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What to evaluate next, and where it comes from."""
+
+    architecture: Architecture
+    origin: Origin
+
+
+class Proposals:
+    """Decides between a new network and one more training of a known one.
+
+    Every decision follows from the history, the seed and the number of the trial alone.
+
+    Args:
+        space: The search space.
+        sampler: Proposes new architectures.
+        seed: Seed of the study.
+        identify: From an architecture to an id that equal networks share, as
+            `nas.network.identity`; the architecture's own id for None.
+        seeds: Trainings of every architecture, each with its own seed.
+        racing: Share of the trials that repeat networks whose place on the front is in doubt.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        sampler: Any,
+        seed: int,
+        identify: Callable[[Architecture], str] | None = None,
+        seeds: int = 1,
+        racing: float = 0.0,
+    ) -> None:
+        self.space = space
+        self.sampler = sampler
+        self.seed = seed
+        self.seeds = seeds
+        self.racing = racing
+        self._identify = identify or (lambda architecture: architecture.id)
+        self._ids: dict[Architecture, str] = {}
+
+    def next(self, history: History) -> Proposal | None:
+        """The next proposal; None when every network of the space has had its trainings."""
+        return self._planned(history) or self._raced(history) or self._new(history)
+
+    def _planned(self, history: History) -> Proposal | None:
+        """Another of the trainings that every architecture is to have."""
+        if self.seeds == 1 or not history.records:
+            return None
+        last = history.records[-1].architecture
+        same = [record for record in history.records if record.architecture == last]
+        return None if same[0].failure or len(same) >= self.seeds else _replicate(same[0])
+
+    def _raced(self, history: History) -> Proposal | None:
+        """One more training of the candidate about whose place on the front it says most."""
+        candidates = history.candidates
+        extra = sum(record.origin.operator == "race" for record in history.records)
+        due = extra < self.racing * (len(history.records) + 1)
+        if not due or len(candidates) < FIRST_RACE:
+            return None
+        asked = Counter(record.architecture for record in history.records if record.state != FAILED)
+        odds = belonging(history, derive(self.seed, len(history.records), "race"))
+        # The doubt about a mean falls with the number of trainings, those under way included.
+        doubt = {
+            c.number: (odds[c.number] * (1 - odds[c.number]) + 1e-3 * odds[c.number]) for c in candidates
+        }
+        most = max(candidates, key=lambda c: (doubt[c.number] / asked[c.architecture], -c.number))
+        return _replicate(most.records[0], "race")
+
+    def _new(self, history: History) -> Proposal | None:
+        seen = {self.identity(record.architecture) for record in history.records}
+        number = len(history.records)
+        for attempt in range(ATTEMPTS):
+            proposal = self._propose(history, self.proposal_seed(number, attempt))
+            if self.identity(proposal.architecture) not in seen:
+                return proposal
+        rng = np.random.default_rng(derive(self.seed, number, "unseen"))
+        unseen = self._sample_unseen(seen, rng) or self._pick_unseen(seen, rng)
+        return None if unseen is None else Proposal(unseen, Origin())
+
+    def _propose(self, history: History, seed: int) -> Proposal:
+        if hasattr(self.sampler, "breed"):
+            return Proposal(*self.sampler.breed(self.space, history, seed))
+        return Proposal(self.sampler.propose(self.space, history, seed), Origin())
+
+    def _sample_unseen(self, seen: set[str], rng: np.random.Generator) -> Architecture | None:
+        samples = (self.space.sample(rng) for _ in range(SAMPLES))
+        return next((point for point in samples if self.identity(point) not in seen), None)
+
+    def _pick_unseen(self, seen: set[str], rng: np.random.Generator) -> Architecture | None:
+        """One of what is left of a small space; None where nothing is, or the space has no end."""
+        if self.space.size > ENUMERABLE:
+            return None
+        left = [point for point in self.space.points() if self.identity(point) not in seen]
+        return left[int(rng.integers(len(left)))] if left else None
+
+    def proposal_seed(self, number: int, attempt: int = 0) -> int:
+        """Seed of the sampler for a trial; each further attempt has its own."""
+        roles = ("proposal",) if attempt == 0 else ("proposal", str(attempt))
+        return derive(self.seed, number, *roles)
+
+    def identity(self, architecture: Architecture) -> str:
+        """The id that equal networks share."""
+        if architecture not in self._ids:
+            self._ids[architecture] = self._identify(architecture)
+        return self._ids[architecture]
+
+
+def _replicate(first: Record, operator: str = "replicate") -> Proposal:
+    return Proposal(first.architecture, Origin(operator, (first.number,)))

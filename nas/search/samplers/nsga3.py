@@ -1,0 +1,18 @@
+"""`nsga3`: Optuna's genetic algorithm for many objectives."""
+
+from optuna.samplers import NSGAIIISampler
+
+from nas.registry import register
+from nas.search.samplers._optuna import OptunaSampler
+
+
+@register("sampler", "nsga3")
+class NSGA3(OptunaSampler):
+    """NSGA-III (Deb and Jain, IEEE Transactions on Evolutionary Computation 18, 2014).
+
+    Args:
+        population: Trials per generation.
+    """
+
+    def __init__(self, population: int = 20) -> None:
+        super().__init__(lambda seed: NSGAIIISampler(seed=seed, population_size=population))
