@@ -109,6 +109,12 @@ class SparseLinear(nn.Module):
         return 1 - self._edges.density
 
     @property
+    def final_edges(self) -> int:
+        """How many edges there will be after the training: as many as now, unless the rule prunes."""
+        rule = self.rewiring
+        return rule.final_edges(self) if hasattr(rule, "final_edges") else self.weight.shape[-1]
+
+    @property
     def searching(self) -> bool:
         """Whether the wiring is learnable and not frozen yet."""
         return self.relaxation is not None
