@@ -143,7 +143,7 @@ class SparseLinear(nn.Module):
     def anneal(self, progress: float) -> None:
         """Make the choices of a search more decided as it goes on; nothing happens without one.
 
-        The temperature falls linearly from 0.7 to 0.1 over the first 80 % of the search.
+        The temperature falls linearly from 0.7 to 0.1 over the first 80 % of the search, and then to 0.03.
 
         Args:
             progress: How much of the search is over, 0 to 1.
