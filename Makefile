@@ -21,6 +21,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/graph_generation.py --quick
 	$(BIN)/python benchmarks/sparse_layer.py --quick
+	$(BIN)/python benchmarks/wide_network.py --quick
 	$(BIN)/python benchmarks/planted_wiring.py --quick
 	$(if $(wildcard runs/ws/study.db),$(BIN)/python benchmarks/front_table.py runs/ws)
 

@@ -70,6 +70,10 @@ class Document:
                 return f"{self.file}:{self.lines[prefix]}"
         return str(self.file)
 
+    def source(self, path: KeyPath) -> Path:
+        """The file in which what belongs to a key path stands."""
+        return self.included[path].file if path in self.included else self.file
+
     def error(self, error: KeyPathError) -> RequestError:
         """The same error, with the place in front of it."""
         return RequestError(f"{self.place(error.path)}: {error}")

@@ -83,6 +83,9 @@ class Training(_Section):
         label_smoothing: Probability mass spread over all classes in the loss.
         gradient_clip: Largest norm of the gradient; 0 leaves it alone.
         search_phase: Share of the steps in which learnable wiring is searched; then it is frozen.
+        identifiability: Whether a network with learnable wiring is searched again from several starts, to
+            say if what it has learned is a finding. Costs three more search phases per trial: with the
+            default `search_phase`, one and a half trainings.
     """
 
     epochs: int = Field(12, ge=1)
@@ -94,6 +97,7 @@ class Training(_Section):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     gradient_clip: float = Field(1.0, ge=0)
     search_phase: float = Field(0.5, ge=0, le=1)
+    identifiability: bool = False
 
 
 class Execution(_Section):

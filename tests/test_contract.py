@@ -378,6 +378,21 @@ def test_a_topology_is_held_to_its_seed_and_size(complaint):
     assert "the same seed gives different edges" in message
 
 
+def test_a_rewiring_keeps_the_number_of_edges_or_says_what_it_will_leave(complaint, registered):
+    class Shrinking:
+        """Drops an edge in every step, down to 40."""
+
+        def step(self, layer, step):
+            layer.rewire(torch.arange(max(40, len(layer.weight) - 1)))
+
+    assert "80 edges became 40; grow as many as you drop" in complaint("rewiring", Shrinking)
+    Shrinking.conserves = False
+    assert "final_edges promised 80 edges and there are 40" in complaint("rewiring", Shrinking)
+    Shrinking.final_edges = lambda self, layer: 40
+    name = registered("rewiring", Shrinking)
+    check_component("rewiring", name)
+
+
 class Bare:
     """Nothing."""
 

@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import nas
 from nas.experiment import Experiment, load_experiment
+from nas.search.setup import prepare
 
 ROOT = Path(__file__).parents[1]
 
@@ -253,3 +255,54 @@ def test_an_experiment_cannot_be_changed(write):
     experiment = load(write("data: toy"))
     with pytest.raises(ValueError, match="frozen"):
         experiment.search.trials = 3
+
+
+# Files that a component of the space reads
+
+EDGES = "target,source\n" + "".join(f"{t},{(t + 1) % 8}\n" for t in range(8))
+EXPLICIT = {"dim": 4, "connector": {"small_world": {"layers": 1, "rewiring": "none", "dropout": 0.0}}}
+
+
+def with_edges(path):
+    connector = EXPLICIT["connector"]["small_world"] | {"topology": {"explicit": {"path": path}}}
+    return EXPLICIT | {"fusion": "concat", "head": "linear", "connector": {"small_world": connector}}
+
+
+@pytest.mark.parametrize("included", [False, True])
+def test_a_file_of_edges_is_relative_to_the_file_that_names_it(
+    included, write, write_experiment, tmp_path, monkeypatch
+):
+    write(EDGES, "spaces/edges.csv")
+    space = with_edges("edges.csv" if included else "spaces/edges.csv")
+    file = write_experiment(space=space)
+    if included:
+        write(yaml.safe_dump(space), "spaces/space.yaml")
+        file = write_experiment(space="spaces/space.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    setup = prepare(file, [])
+    architecture = setup.space.sample(np.random.default_rng(0))
+    topology = architecture["connector"]["small_world"]["topology"]
+    assert topology["explicit"]["path"] == str(tmp_path / "spaces" / "edges.csv")
+    network = nas.build(architecture, setup.dataset.modalities, setup.dataset.task)
+    assert network.connector.layers[0].edges.source.tolist() == [1, 2, 3, 4, 5, 6, 7, 0]
+    resolved = write(yaml.safe_dump(setup.experiment.to_data()), "elsewhere/resolved.yaml")
+    assert prepare(resolved, []).experiment.space == setup.experiment.space
+
+
+def test_a_choice_of_files_is_relative_to_the_file_too(write, write_experiment, tmp_path):
+    for name in ("a.csv", "b.csv"):
+        write(EDGES, name)
+    setup = prepare(write_experiment(space=with_edges({"choice": ["a.csv", "b.csv"]})), [])
+    [choice] = [domain for path, domain in setup.space.domains() if path.endswith("explicit.path")]
+    assert list(choice) == [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+
+
+def test_a_file_that_is_not_there_is_refused_by_file_line_and_key_path(write, write_experiment, tmp_path):
+    space = write(yaml.safe_dump(with_edges("lost.csv")), "spaces/space.yaml")
+    with pytest.raises(nas.RequestError) as caught:
+        prepare(write_experiment(space="spaces/space.yaml"), [])
+    place, lost = "space.connector.small_world.topology.explicit.path", tmp_path / "spaces" / "lost.csv"
+    line = next(i for i, text in enumerate(space.read_text().splitlines(), 1) if "path:" in text)
+    message = f"{space}:{line}: {place}: 'lost.csv' is not a file; {lost} is where it was looked for"
+    assert str(caught.value) == message

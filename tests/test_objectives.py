@@ -97,6 +97,32 @@ def test_the_cheap_objectives_are_the_same_before_and_after_training(evaluate):
         assert evaluation.values[name] == measure(name, network(SPARSE))
 
 
+@pytest.mark.parametrize("search_phase", [0.0, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize(
+    "topology", [{"erdos_renyi": {"density": 0.9}}, {"learnable_watts_strogatz": {"k": 9}}]
+)
+def test_what_a_pruned_network_costs_is_promised_before_the_training(topology, search_phase, dataset):
+    wiring = {"topology": topology, "rewiring": {"gradual_magnitude": {"density": 0.2}}}
+    tree = DENSE | {"connector": {"small_world": {"layers": 2} | wiring}}
+    evaluator = Evaluator(dataset, [], Training(epochs=4, batch_size=16, search_phase=search_phase))
+    promised = {}
+    trained = evaluator(Architecture(tree), 0, on_measured=promised.update).network
+    edges = round(0.2 * 16 * 16)
+    assert [len(layer.weight) for layer in trained.connector.layers] == [edges, edges]
+    learned = 2 * ("learnable_watts_strogatz" in topology)  # a beta each, until they are frozen
+    stored = sum(parameter.numel() for parameter in trained.parameters())
+    assert promised["parameters"] == stored + learned
+    dense = stored + learned + 2 * (16 * 16 - edges)
+    assert promised["sparsity"] == pytest.approx(1 - promised["parameters"] / dense, abs=1e-12)
+    assert promised["flops"] == evaluator.measure(trained)["flops"]
+
+
+def test_a_layer_that_starts_below_the_density_of_its_pruning_is_promised_as_it_is():
+    wiring = {"topology": {"ring": {"k": 4}}, "rewiring": {"gradual_magnitude": {"density": 0.5}}}
+    built = network(SPARSE | {"connector": {"small_world": {"layers": 2} | wiring}})
+    assert measure("parameters", built) == measure("parameters", network(SPARSE))
+
+
 # Floating-point operations
 
 

@@ -510,6 +510,16 @@ def test_rigl_listens_on_the_steps_of_its_updates_alone() -> None:
         assert listening[step] == (step in (3, 6, 9, 12))
 
 
+@pytest.mark.parametrize(("epochs", "updates"), [(500, range(100, 1500, 100)), (12, range(4, 36, 4))])
+def test_rigl_updates_every_hundred_steps_or_about_ten_times_in_a_short_training(
+    epochs: int, updates: range
+) -> None:
+    layer = layer_of("rigl")
+    rule, plan = layer.rewiring, Plan(steps_per_epoch=4, epochs=epochs)
+    rule.start(layer, optimizers["adamw"](layer.parameters()), plan, seed=0)
+    assert [step for step in range(plan.steps) if rule._updates(step)] == list(updates)
+
+
 def test_deep_r_makes_the_steps_of_the_paper() -> None:
     rate, alpha, temperature = 0.05, 1.0, 1e-4
     layer = layer_of({"deep_r": {"alpha": alpha, "temperature": temperature}})

@@ -77,6 +77,50 @@ def test_rewiring_is_searched_wherever_it_is_left_out(slots: dict[str, Any]) -> 
     assert set(domains[f"{slot}.{next(iter(component))}.rewiring"]) == set(nas.available("rewiring"))
 
 
+@pytest.mark.parametrize("settings", [{}, {"topology": {"segmented": {"k": 4, "across": 0.5}}}])
+def test_the_fusion_is_one_masked_product_without_a_bias(settings: dict[str, Any]) -> None:
+    dims = [6, 10]
+    fusion = nas.create("fusion", "small_world", dims=dims, **settings)
+    features = [torch.randn(5, width) for width in dims]
+    mask = torch.zeros(16, 16)
+    mask[fusion.layer.target, fusion.layer.source] = fusion.layer.weight.detach()
+    torch.testing.assert_close(fusion(features), torch.cat(features, 1) @ mask.t())
+    assert sum(parameter.numel() for parameter in fusion.parameters()) == 16 * 4
+    assert fusion.sparsity == 1 - 16 * 4 / 16**2
+
+
+def test_the_fusion_has_one_ring_of_its_own_and_segments_in_another_topology() -> None:
+    dims = [6, 10]
+    ring = nas.create("fusion", "small_world", dims=dims, beta=0.0).layer.edges
+    segments = nas.create("fusion", "small_world", dims=dims, topology={"ring": {"k": 4}}).layer.edges
+    assert ring == nas.create("topology", "ring", k=4).edges(16, 16)
+    assert segments == nas.create("topology", "ring", k=4).edges(16, 16, segments=dims)
+    learned = nas.create("fusion", "small_world", dims=dims, topology="learnable_budgets").layer
+    assert learned.budgets.shape == (2, 2)
+
+
+def test_the_topology_of_the_fusion_takes_the_place_of_its_k_and_beta() -> None:
+    def searched(**settings: Any) -> set[str]:
+        base, fusion = "fusion.small_world.", {"small_world": settings | {"rewiring": "none"}}
+        paths = [path for path, _ in space(fusion=fusion).domains()]
+        return {path.removeprefix(base) for path in paths if path.startswith(base)}
+
+    assert searched() == {"k", "beta"}
+    assert searched(topology="watts_strogatz") == {
+        "topology.watts_strogatz.k",
+        "topology.watts_strogatz.beta",
+    }
+    assert searched(topology={"choice": [{"ring": {"k": 4}}, {"segmented": {"k": 4}}]}) == {
+        "topology",
+        "topology.segmented.across",
+    }
+    chosen = space(fusion={"small_world": {"topology": "ring", "rewiring": "none"}})
+    assert assemble(chosen.to_data(), MODALITIES).to_data() == chosen.to_data()
+    nas.build(chosen.sample(np.random.default_rng(0)), MODALITIES, TASK)
+    with pytest.raises(KeyPathError, match=r"fusion\.small_world\.k: is given beside 'topology'"):
+        space(fusion={"small_world": {"topology": "ring", "k": 4}})
+
+
 def test_the_head_takes_only_topologies_of_rectangular_layers() -> None:
     offered = set(dict(space(head="sparse_mlp").domains())["head.sparse_mlp.topology"])
     assert offered >= {"erdos_renyi", "bipartite_small_world", "fan_in_small_world"}

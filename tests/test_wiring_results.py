@@ -34,6 +34,7 @@ from nas.search.study import Study
 from nas.topologies import Edges, measure
 
 EPOCHS = 4
+NAMES, STARTS = ("image", "text"), (0.1, 0.5, 0.9)
 WIRED = {"erdos_renyi": {"density": 0.15}}
 PARTS = {
     "evolving": {
@@ -50,6 +51,17 @@ PARTS = {
             }
         },
         "fusion": {"small_world": {"k": 4, "beta": 0.3, "rewiring": "none"}},
+    },
+    "judged": {
+        "connector": {
+            "small_world": {
+                "layers": 1,
+                "topology": {"learnable_watts_strogatz": {"k": 4}},
+                "rewiring": "none",
+                "dropout": 0.0,
+            }
+        },
+        "fusion": {"small_world": {"topology": {"learnable_budgets": {"k": 2}}, "rewiring": "none"}},
     },
     "dense": {},
 }
@@ -100,7 +112,12 @@ def search(write_experiment):
             name=kind,
             space=SPACE | PARTS[kind],
             search={"trials": 1},
-            training={"epochs": EPOCHS, "search_phase": 0.5, "learning_rate": 0.02},
+            training={
+                "epochs": EPOCHS,
+                "search_phase": 0.5,
+                "learning_rate": 0.02,
+                "identifiability": kind in ("judged", "dense"),
+            },
         )
         setup = prepare(file, [])
         experiment, dataset, run = setup.experiment, setup.dataset, RunDirectory(folder)
@@ -431,12 +448,22 @@ def test_every_pair_of_up_to_five_modalities_has_lines_of_its_own(groups):
     assert len({style(number) for number in numbers.values()}) == len(numbers)
 
 
+def test_exploration_is_drawn_where_a_rule_explores_and_nowhere_else(run_of):
+    logged = rows(run_of("evolving"))
+    [axes] = course_picture("connector.layers.0", logged, NAMES).axes
+    assert axes.get_ylabel() == "explored positions"
+    [line] = axes.lines
+    assert list(line.get_ydata()) == [row["exploration/connector.layers.0"] for row in logged]
+    [still] = [key.removeprefix("exploration/") for key in logged[0] if key.startswith("exploration/head")]
+    assert course_picture(still, logged, ()) is None
+
+
 def test_the_courses_of_beta_and_budgets_are_what_was_logged(run_of):
     logged = rows(run_of("learned"))
     layer = "connector.layers.0"
     figure = course_picture(layer, logged, ["image", "text"])
     panels = {axes.get_ylabel(): axes for axes in figure.axes}
-    assert panels.keys() == {"beta", "share of the edges", "explored positions"}
+    assert panels.keys() == {"beta", "share of the edges"}
     budgets = {f"budgets/{layer}/{i}/{j}": (i, j) for i in range(2) for j in range(2)}
     names = ["image", "text"]
     expected = {
@@ -509,19 +536,23 @@ def test_the_report_shows_pictures_of_every_sparse_layer_with_words_for_them(run
     assert found.keys() == edges_at(run, "end").keys()
     for layer, part in found.items():
         images = re.findall(r"<img [^>]*>", part)
-        for words in ("Mask of", "Graph of", "Degrees of", "Course of"):
+        changes = layer == "connector.layers.0"  # by a rule, or because it learns
+        for words in ("Mask of", "Graph of", "Degrees of", *(["Course of"] if changes else [])):
             assert sum(f'alt="{words} {layer}' in image for image in images) == 1
-        assert len(images) == 4
+        assert len(images) == 3 + changes
         assert all('loading="lazy"' in image for image in images)
+
+
+def table_of(part):
+    """The rows of the table in a part of the report."""
+    rows = re.findall(r'scope="row">(.*?)</th><td>(.*?)</td><td>(.*?)</td>', part)
+    return {name: (start, end) for name, start, end in rows}
 
 
 def test_the_report_has_a_table_of_the_measures_from_start_to_end(run):
     wiring = record(run).wiring
     for layer, part in sections(run).items():
-        table = {
-            name: (start, end)
-            for name, start, end in re.findall(r'scope="row">(.*?)</th><td>(.*?)</td><td>(.*?)</td>', part)
-        }
+        table = {name: row for name, row in table_of(part).items() if "←" not in name}
         start, end = wiring["start"][layer], wiring["end"][layer]
         expected = {
             words: (figure(start.get(name)), figure(end.get(name)))
@@ -530,6 +561,40 @@ def test_the_report_has_a_table_of_the_measures_from_start_to_end(run):
         }
         assert table == expected
         assert {"clustering", "path length", "sigma", "omega", "explored positions"} <= table.keys()
+
+
+def test_the_table_has_the_share_of_the_edges_of_every_pair_of_modalities(run):
+    ends = [edges_at(run, moment) for moment in ("start", "end")]
+    for layer, part in sections(run).items():
+        found = {name: row for name, row in table_of(part).items() if "←" in name}
+        expected = {}
+        for to, one in enumerate(("image", "text")):
+            for origin, other in enumerate(("image", "text")):
+                joined = [(edges[layer][2] // 16 == to) & (edges[layer][3] // 16 == origin) for edges in ends]
+                expected[f"edges {one} ← {other}"] = tuple(figure(pairs.mean()) for pairs in joined)
+        assert found == ({} if layer.startswith("head") else expected)
+
+
+def test_the_verdict_on_learned_wiring_is_recorded_with_what_was_found_and_reported(run_of):
+    run = run_of("judged")
+    pairs = {f"{one} ← {two}": f"/{i}/{j}" for i, one in enumerate(NAMES) for j, two in enumerate(NAMES)}
+    for layer, kind, shares in (
+        ("connector.layers.0", "beta_from", {"beta": ""}),
+        ("fusion.layer", "budgets_from", pairs),
+    ):
+        measures, table = recorded(run)["end"][layer], table_of(sections(run)[layer])
+        found = {
+            name: [measures[f"{kind}/{start}{place}"] for start in STARTS] for name, place in shares.items()
+        }
+        assert measures["spread"] == pytest.approx(max(np.ptp(betas) for betas in found.values()))
+        assert measures["identifiable"] is bool(measures["spread"] <= 0.2)
+        verdict = "identifiable" if measures["identifiable"] else "not identifiable"
+        assert table["learned wiring"] == ("–", f"{verdict} (spread {figure(measures['spread'])})")
+        for name, betas in found.items():
+            assert table[f"{name} learned"] == ("0.1, 0.5, 0.9", ", ".join(map(figure, betas)))
+        stored = record(run).wiring["end"][layer]
+        assert all(stored[name] == value for name, value in measures.items() if "_from" in name)
+        assert stored["identifiable"] is measures["identifiable"]
 
 
 def test_the_report_of_a_dense_network_says_that_nothing_is_sparse(run_of):

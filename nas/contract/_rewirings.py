@@ -20,11 +20,14 @@ FAN_IN = 4
 def _trains(case: Case) -> Iterator[str]:
     for outputs in (INPUTS, INPUTS // 2):
         layer = _layer(case, outputs)
-        weight, count = layer.weight, len(layer.edges)
+        weight, count, promised = layer.weight, len(layer.edges), layer.final_edges
         optimizer = _train(layer, LONG)
         if getattr(layer.rewiring, "conserves", True) and len(layer.edges) != count:
             fault = f"{count} edges became {len(layer.edges)}"
             yield f"{fault}; grow as many as you drop, or set `conserves = False`"
+        elif len(layer.edges) != promised:
+            fault = f"final_edges promised {promised} edges and there are {len(layer.edges)}"
+            yield f"{fault}; say in `final_edges(layer)` how many your rule leaves"
         if layer.weight is not weight:
             yield "the layer has another weight parameter; edit its edges by `layer.rewire`"
         states = [value for value in optimizer.state[layer.weight].values() if value.dim()]
@@ -60,6 +63,7 @@ def _train(layer: SparseLinear, plan: Plan) -> torch.optim.Optimizer:
         if not wiring.skips(step):
             optimizer.step()
         wiring.after_step(step)
+    wiring.finish()
     return optimizer
 
 

@@ -16,7 +16,7 @@ class Flops:
     """Multiplications and additions of the matrix products of one sample's forward pass.
 
     Counted by torch's counter; a sparse layer counts with two operations per edge and row, however
-    it is computed.
+    it is computed. Where a rewiring rule prunes, the network counts as it is after the training.
     """
 
     direction = "minimize"
@@ -53,4 +53,4 @@ class _SparseCount:
 
     def after(self, layer: SparseLinear, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         rows = args[0].numel() // layer.in_features
-        self.correction += 2 * len(layer.edges) * rows - (self.counter.get_total_flops() - self.seen)
+        self.correction += 2 * layer.final_edges * rows - (self.counter.get_total_flops() - self.seen)

@@ -1,8 +1,10 @@
 """Numbers as a person reads them."""
 
+NOTHING = "–"
+
 
 def figure(value: float | None) -> str:
     """Whole numbers with separators, shares with four digits, a dash for nothing."""
     if value is None:
-        return "–"
+        return NOTHING
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.4g}"

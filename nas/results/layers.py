@@ -3,15 +3,17 @@
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from matplotlib.figure import Figure
 
-from nas.results.figures import figure
+from nas.results.figures import NOTHING, figure
 from nas.results.plots import circle_picture, course_picture, degree_picture, mask_picture, png
 from nas.results.records import Record
 from nas.results.run_directory import RunDirectory
 from nas.results.wiring import Wiring, wirings
+
+Row: TypeAlias = tuple[str, str, str]
 
 DPI = 80  # a page holds many pictures
 MEASURES = {
@@ -52,14 +54,14 @@ class Layer:
 
     name: str
     pictures: Sequence[Picture]
-    rows: Sequence[tuple[str, str, str]]
+    rows: Sequence[Row]
 
 
 def layers(run: RunDirectory, record: Record) -> list[Layer]:
     """Every sparse layer of a trial, in the order of the network."""
     epochs = run.metrics(record.number)
     return [
-        Layer(wiring.layer, list(_pictures(wiring, epochs)), _rows(wiring.layer, record))
+        Layer(wiring.layer, list(_pictures(wiring, epochs)), list(_rows(wiring, record, epochs)))
         for wiring in wirings(run, record)
     ]
 
@@ -102,10 +104,37 @@ def _words_of_degrees(counts: Sequence[int]) -> str:
     return f"{degrees[0]} to {degrees[-1]}"
 
 
-def _rows(layer: str, record: Record) -> list[tuple[str, str, str]]:
-    start, end = (record.wiring.get(moment, {}).get(layer, {}) for moment in ("start", "end"))
-    return [
-        (words, figure(start.get(name)), figure(end.get(name)))
-        for name, words in MEASURES.items()
-        if name in start or name in end
-    ]
+def _rows(wiring: Wiring, record: Record, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    start, end = (record.wiring.get(moment, {}).get(wiring.layer, {}) for moment in ("start", "end"))
+    for name, words in MEASURES.items():
+        if name in start or name in end:
+            yield words, figure(start.get(name)), figure(end.get(name))
+    if end:
+        yield from _rows_of_shares(wiring, epochs)
+    if "identifiable" in end:
+        yield from _rows_of_verdict(end, list(wiring.segments or ()))
+
+
+def _rows_of_shares(wiring: Wiring, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    """The share of the edges of each pair of segments, before and after training."""
+    measures = [layers[wiring.layer] for row in epochs for layers in row.get("wiring", {}).values()]
+    shares = [found["shares"] for found in measures if found.get("shares")]
+    if len(shares) == 2 and wiring.segments is not None:
+        start, end = shares
+        for to, name in enumerate(wiring.segments):
+            for origin, other in enumerate(wiring.segments):
+                yield f"edges {name} ← {other}", figure(start[to][origin]), figure(end[to][origin])
+
+
+def _rows_of_verdict(measures: Mapping[str, float], names: Sequence[str]) -> Iterator[Row]:
+    """Whether the learned wiring is a finding, and what the search has ended with from every start."""
+    verdict = "identifiable" if measures["identifiable"] else "not identifiable"
+    yield "learned wiring", NOTHING, f"{verdict} (spread {figure(measures['spread'])})"
+    found: dict[tuple[str, ...], dict[str, float]] = {}
+    for key, share in measures.items():
+        kind, *rest = key.split("/")
+        if kind in ("beta_from", "budgets_from"):
+            found.setdefault(tuple(rest[1:]), {})[rest[0]] = share
+    for segments, shares in found.items():
+        to = " ← ".join(names[int(segment)] if names else segment for segment in segments) or "beta"
+        yield f"{to} learned", ", ".join(shares), ", ".join(figure(share) for share in shares.values())

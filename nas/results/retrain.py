@@ -88,7 +88,8 @@ def retrain(
     Raises:
         TrialError: A training fails.
     """
-    evaluator = Evaluator(dataset, list(experiment.objectives), experiment.training, device=_device())
+    training = experiment.training.model_copy(update={"identifiability": False})  # a search has told
+    evaluator = Evaluator(dataset, list(experiment.objectives), training, device=_device())
     test, validation = [], []
     for index, seed in enumerate(seeds):
         evaluation = evaluator(architecture, seed)

@@ -1,7 +1,8 @@
 """Rewirings: rules that change the edges of a sparse layer while it trains, one file each.
 
-The training calls `start` once, `skips` before every optimiser step and `step` after it. A rule
-needs only `step(layer, step)`; `Rule` is what the rules of this folder share. Edges are edited by
+The training calls `start` once, `skips` before every optimiser step, `step` after it, and `finish` at
+its end; what a network costs is counted with the `final_edges` of its rules. A rule needs only
+`step(layer, step)`; `Rule` is what the rules of this folder share. Edges are edited by
 `layer.rewire`, which moves the weights and the optimiser's state along.
 
 To go on with a training in the middle, keep the network's and the optimiser's `state_dict` and the

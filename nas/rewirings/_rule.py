@@ -51,6 +51,10 @@ class Rule:
         self.plan = plan
         self.generator.manual_seed(seed)
 
+    def final_edges(self, layer: "SparseLinear") -> int:
+        """How many edges the layer will have after its training; exact, and known before it."""
+        return len(layer.weight)
+
     def skips(self, step: int) -> bool:
         """Whether this step's gradients are for the rule alone, and the optimiser leaves them."""
         return False
@@ -58,6 +62,9 @@ class Rule:
     def step(self, layer: "SparseLinear", step: int) -> None:
         """Rewire the layer, if it is time; called after every optimiser step, counted from 0."""
         raise NotImplementedError
+
+    def finish(self, layer: "SparseLinear") -> None:
+        """Do what the training was too short for; called once after it."""
 
     def state_dict(self) -> dict[str, Any]:
         """What the rule knows beyond the layer and the optimiser."""

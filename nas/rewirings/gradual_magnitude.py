@@ -22,7 +22,9 @@ class GradualMagnitude(Rule):
 
     Every Δ steps from t₀ to t₁, and at t₁, the edges of the smallest |w| go until the density is
     `s_f + (s_i − s_f) (1 − (t − t₀)/(t₁ − t₀))³`, with s_i that of the start; t counts the steps
-    made. Nothing grows. At least one edge stays.
+    made. Nothing grows. At least one edge stays. A layer that is handed over later than t₁, because
+    its wiring was searched until then, is pruned at once; so how many edges are left in the end
+    follows from the settings alone.
 
     Args:
         density: Share s_f of all positions that are edges at the end; a layer that starts with
@@ -62,10 +64,17 @@ class GradualMagnitude(Rule):
     @torch.no_grad()
     def step(self, layer: "SparseLinear", step: int) -> None:
         """Prune, if it is time; a rule that was not started knows no time."""
-        if not self._prunes(step + 1):
-            return
-        wanted = max(1, round(self.density_at(step + 1) * layer.out_features * layer.in_features))
-        layer.rewire(all_but_smallest(layer.weight.abs(), max(0, len(layer.weight) - wanted)))
+        if self._prunes(step + 1):
+            self._prune(layer, self.density_at(step + 1))
+
+    @torch.no_grad()
+    def finish(self, layer: "SparseLinear") -> None:
+        """Prune to the final density, should no step have been left for it."""
+        self._prune(layer, self.density)
+
+    def final_edges(self, layer: "SparseLinear") -> int:
+        """The edges at the final density, or those that are there, if they are fewer."""
+        return min(len(layer.weight), _edges_at(self.density, layer))
 
     def density_at(self, done: int) -> float:
         """The density to which the schedule has come after so many steps."""
@@ -86,9 +95,18 @@ class GradualMagnitude(Rule):
         if self.plan is None:
             return False
         first, last = self._bounds
-        return first <= done <= last and ((done - first) % self.interval == 0 or done == last)
+        return done >= last or (done >= first and (done - first) % self.interval == 0)
+
+    def _prune(self, layer: "SparseLinear", density: float) -> None:
+        surplus = len(layer.weight) - _edges_at(density, layer)
+        if surplus > 0:
+            layer.rewire(all_but_smallest(layer.weight.abs(), surplus))
 
     @property
     def _bounds(self) -> tuple[int, int]:
         steps = self.plan.steps if self.plan else 0
         return round(self.begin * steps), max(1, round(self.end * steps))
+
+
+def _edges_at(density: float, layer: "SparseLinear") -> int:
+    return max(1, round(density * layer.out_features * layer.in_features))

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from nas.registry import register
 from nas.rewirings._places import Places
 from nas.rewirings._rule import Rule, all_but_smallest, check_interval, check_share
-from nas.space import Int
+from nas.space import Float
 
 if TYPE_CHECKING:
     from nas.sparse import SparseLinear
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Positions of the dense gradient that are held at a time: 16 MiB in float32.
 BLOCK = 2**22
+# ΔT of the paper, and how many updates a shorter training has instead.
+INTERVAL, UPDATES = 100, 10
 
 
 @register("rewiring", "rigl")
@@ -33,7 +35,8 @@ class RigL(Rule):
     alone; the product is made in blocks of rows and never as a whole.
 
     Args:
-        interval: ΔT, steps from one update to the next.
+        interval: ΔT, steps from one update to the next. None is 100, as in the paper, or in a training
+            too short for ten such updates a tenth of its steps up to T_end.
         alpha: Share of the edges that the first updates replace.
         until: T_end as a share of the training.
 
@@ -41,14 +44,15 @@ class RigL(Rule):
         ValueError: `interval` is not a whole number of at least 1, or a share is not within [0, 1].
     """
 
-    domains: ClassVar = {"interval": Int(10, 1000, log=True)}
+    domains: ClassVar = {"alpha": Float(0.05, 0.5)}
 
-    interval: int = 100
+    interval: int | None = None
     alpha: float = 0.3
     until: float = 0.75
 
     def __post_init__(self) -> None:
-        check_interval(self.interval)
+        if self.interval is not None:
+            check_interval(self.interval)
         check_share("alpha", self.alpha)
         check_share("until", self.until)
         self._heard: list[tuple[Tensor, Tensor]] = []
@@ -74,13 +78,20 @@ class RigL(Rule):
             layer.rewire(keep, *_steepest(layer, keep, inputs, gradients))
         self._listen_before(layer, step + 1)
 
+    @property
+    def steps_between(self) -> int:
+        """ΔT in this training."""
+        if self.interval is not None or self.plan is None:
+            return self.interval or INTERVAL
+        return min(INTERVAL, max(1, round(self.until * self.plan.steps / UPDATES)))
+
     def fraction(self, step: int) -> float:
         """Share of the edges that an update at this step replaces."""
         passed = min(1.0, self.progress(step) / self.until) if self.until else 1.0
         return self.alpha / 2 * (1 + math.cos(math.pi * passed))
 
     def _updates(self, step: int) -> bool:
-        return step > 0 and step % self.interval == 0 and self.progress(step) < self.until
+        return step > 0 and step % self.steps_between == 0 and self.progress(step) < self.until
 
     def _listen_before(self, layer: "SparseLinear", step: int) -> None:
         if self._hook is not None:

@@ -15,6 +15,7 @@ from nas.registry import available, create, get, load_entry_points, load_plugins
 from nas.search.proposals import Proposals
 from nas.space import SearchSpace
 from nas.space.assemble import assemble, extremes
+from nas.space.files import locate_files
 from nas.space.search_space import Group
 
 T = TypeVar("T")
@@ -50,21 +51,22 @@ def prepare(file: Path, overrides: Sequence[str]) -> Setup:
     experiment, document = load_experiment(file, overrides)
     warnings = [str(failure) for failure in load_entry_points()]
     try:
-        return _prepare(experiment, warnings)
+        return _prepare(experiment, document.source(("space",)).parent, warnings)
     except KeyPathError as error:
         raise document.error(error) from None
     except RequestError as error:
         raise RequestError(f"{document.file}: {error}") from None
 
 
-def _prepare(experiment: Experiment, warnings: list[str]) -> Setup:
+def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup:
+    """Check what the experiment names; `folder` is where relative paths in its space start."""
     _load_plugins(experiment.plugins)
     _check_objectives(experiment)
     sampler = _component("sampler", experiment.search.sampler, ("search", "sampler"))
     pruner = _component("pruner", experiment.search.pruner, ("search", "pruner"))
     dataset: Dataset = _component("dataset", experiment.data, ("data",))
     try:
-        space = assemble(experiment.space, dataset.modalities)
+        space = locate_files(assemble(experiment.space, dataset.modalities), folder)
     except KeyPathError as error:
         raise KeyPathError(("space", *error.path), error.message) from None
     _check_training(space, experiment)

@@ -132,7 +132,7 @@ def _option(data: Any, kind: str, path: Path, misfit: Misfit) -> tuple[str, Grou
 
 def _settings(data: Any, kind: str, component: type, path: Path) -> Group:
     given = _mapping({} if data is None else data, path)
-    domains: Mapping[str, Domain | Component] = getattr(component, "domains", {})
+    domains = _domains(component, given, path)
     additions = ["sparsify"] if kind == "encoder" else []
     _known_keys(given, [*hyper_parameters(kind, component), *additions], path)
     for name in unset(kind, component, given):
@@ -150,6 +150,23 @@ def _settings(data: Any, kind: str, component: type, path: Path) -> Group:
         elif own is not None:
             children[name] = own
     return Group(children)
+
+
+def _domains(component: type, given: Mapping[str, Any], path: Path) -> dict[str, Domain | Component]:
+    """The domains of a component but those that are not there beside what is given."""
+    domains: dict[str, Domain | Component] = dict(getattr(component, "domains", {}))
+    for slot, own in list(domains.items()):
+        replaced = own.instead_of if isinstance(own, Component) else ()
+        if slot in given:
+            for name in replaced:
+                if name in given:
+                    raise KeyPathError(
+                        (*path, name), f"is given beside {slot!r}, which replaces it; keep one"
+                    )
+                del domains[name]
+        elif replaced:
+            del domains[slot]
+    return domains
 
 
 def _sparsify(data: Any, path: Path) -> Group:

@@ -189,17 +189,22 @@ class Component:
     Args:
         kind: Kind of the component.
         requires: Class attributes that a component must have to fit, by name.
+        instead_of: Hyper-parameters whose place the component takes. They are not searched where a space
+            gives the component, and the component is not searched where a space leaves it out.
     """
 
     kind: str
     requires: Mapping[str, Any] = field(default_factory=dict)
+    instead_of: tuple[str, ...] = ()
 
     def fits(self, component: type) -> bool:
         """Whether a component has what is required."""
         return all(getattr(component, name, None) == value for name, value in self.requires.items())
 
     def __str__(self) -> str:
-        return f"any {self.kind}" + "".join(f", {key}={value}" for key, value in self.requires.items())
+        requires = "".join(f", {key}={value}" for key, value in self.requires.items())
+        instead = f", instead of {' and '.join(self.instead_of)}" if self.instead_of else ""
+        return f"any {self.kind}{requires}{instead}"
 
 
 Domain: TypeAlias = Int | Float | Choice

@@ -14,7 +14,7 @@ from nas.sparse._layout import Layout
 from nas.sparse._relaxation import Relaxation, beta_of, budgets_of, share_logits
 from nas.sparse.backends import CSR_TYPES, Backend, Shape, calibrated, choose
 from nas.topologies import Edges, Topology
-from nas.topologies._alternatives import Alternatives, Learnable
+from nas.topologies._alternatives import Alternatives, Learnable, Shares
 from nas.topologies._edges import check_segments
 
 Wiring = Topology | Edges | str | Mapping[str, Mapping[str, Any]]
@@ -78,7 +78,9 @@ class SparseLinear(nn.Module):
         self.in_features = in_features
         self.out_features = out_features
         self.segments = None if segments is None else list(segments)
-        edges, alternatives = _edges(topology, out_features, in_features, segments, seed)
+        generator = _generator(topology)
+        self.topology = None if isinstance(generator, Edges) else generator
+        edges, alternatives = _edges(generator, out_features, in_features, segments, seed)
         self.relaxation = None
         self.register_buffer("target", torch.empty(0, dtype=torch.int64))
         self.register_buffer("source", torch.empty(0, dtype=torch.int64))
@@ -86,9 +88,7 @@ class SparseLinear(nn.Module):
         self.set_edges(edges, torch.empty(len(edges)))
         self.register_buffer("share_logits", None)
         if alternatives is not None:
-            self.relaxation = Relaxation.of(alternatives)
-            initial = share_logits(torch.tensor(alternatives.shares)).to(self.weight)
-            self._set_share_logits(nn.Parameter(initial))
+            self._search(alternatives, alternatives.shares)
         self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
         self.reset_parameters()
 
@@ -107,6 +107,12 @@ class SparseLinear(nn.Module):
     def sparsity(self) -> float:
         """1 − number of edges / number of weights of the dense layer."""
         return 1 - self._edges.density
+
+    @property
+    def final_edges(self) -> int:
+        """How many edges there will be after the training: as many as now, unless the rule prunes."""
+        rule = self.rewiring
+        return rule.final_edges(self) if hasattr(rule, "final_edges") else self.weight.shape[-1]
 
     @property
     def searching(self) -> bool:
@@ -137,7 +143,7 @@ class SparseLinear(nn.Module):
     def anneal(self, progress: float) -> None:
         """Make the choices of a search more decided as it goes on; nothing happens without one.
 
-        The temperature falls linearly from 0.7 to 0.1 over the first 80 % of the search.
+        The temperature falls linearly from 0.7 to 0.1 over the first 80 % of the search, and then to 0.03.
 
         Args:
             progress: How much of the search is over, 0 to 1.
@@ -173,6 +179,33 @@ class SparseLinear(nn.Module):
             raise RuntimeError(f"freezing {count} edges has left {len(self.weight)}")
         if optimizer is not None:
             _forget(optimizer, logits)
+
+    def restart(self, beta: float, seed: int) -> None:
+        """Begin a search anew: from another beta, among other random sources, with new weights.
+
+        Nothing happens without a search.
+
+        Args:
+            beta: Share of the edges that leave the lattice where the search starts.
+            seed: Seed of the topology.
+
+        Raises:
+            ValueError: `beta` is not strictly between 0 and 1.
+        """
+        if self.relaxation is None:
+            return
+        assert self.topology is not None
+        edges, found = _edges(self.topology, self.out_features, self.in_features, self.segments, seed)
+        assert found is not None
+        self.relaxation = None
+        self.set_edges(edges, self.weight.new_empty(len(edges)))
+        self._search(found, found.starting_at(beta))
+        self.reset_parameters()
+
+    def _search(self, found: Alternatives, shares: Shares) -> None:
+        """Choose among the candidates from now on, starting at the shares."""
+        self.relaxation = Relaxation.of(found).to(self.weight.device)
+        self._set_share_logits(nn.Parameter(share_logits(torch.tensor(shares)).to(self.weight)))
 
     def reset_parameters(self) -> None:
         """Draw weights and bias as `nn.Linear` does, with each output unit's own fan-in.
@@ -361,22 +394,27 @@ class SparseLinear(nn.Module):
             self.register_buffer("share_logits", logits)
 
 
+def _generator(topology: Wiring) -> Topology | Edges:
+    """The topology that is given by its name, or the one that is given."""
+    if isinstance(topology, str | Mapping):
+        created: Topology = create_selected("topology", topology)
+        return created
+    return topology
+
+
 def _edges(
-    topology: Wiring, out_features: int, in_features: int, segments: Sequence[int] | None, seed: int
+    topology: Topology | Edges, out_features: int, in_features: int, segments: Sequence[int] | None, seed: int
 ) -> tuple[Edges, Alternatives | None]:
     """The edges of the layer; with a learnable topology the lattice, and what else they may be."""
     if segments is not None:
         check_segments(segments, out_features, in_features)
     if isinstance(topology, Edges):
         return topology, None
-    generator: Topology = (
-        create_selected("topology", topology) if isinstance(topology, str | Mapping) else topology
-    )
-    if getattr(generator, "learnable", False) and isinstance(generator, Learnable):
-        found = generator.candidates(out_features, in_features, segments=segments, seed=seed)
+    if getattr(topology, "learnable", False) and isinstance(topology, Learnable):
+        found = topology.candidates(out_features, in_features, segments=segments, seed=seed)
         if len(found.sources) > 1:
             return found.lattice, found
-    return generator.edges(out_features, in_features, segments=segments, seed=seed), None
+    return topology.edges(out_features, in_features, segments=segments, seed=seed), None
 
 
 def _alike(one: Tensor | None, other: Tensor | None) -> bool:

@@ -48,6 +48,17 @@ class Alternatives:
             object.__setattr__(self, name, getattr(self, name)[order])
         object.__setattr__(self, "sources", self.sources.take(order, axis=1))
 
+    def starting_at(self, beta: float) -> Shares:
+        """The initial shares with `beta` off the lattice, divided among the other candidates as they are.
+
+        Raises:
+            ValueError: `beta` is not strictly between 0 and 1.
+        """
+        check_start(beta)
+        others = self.shares[:, :-1]
+        moved = beta * others / others.sum(axis=1, keepdims=True)
+        return np.column_stack([moved, np.full(len(moved), 1 - beta)])
+
     @property
     def lattice(self) -> Edges:
         """The graph in which every edge is on the lattice."""

@@ -20,7 +20,7 @@ from nas.topologies._graphs import Ends, contains, distinct, sorted_unique
 
 EXACT_UNITS = 1024  # up to here paths start at every unit
 SOURCES = 64  # beyond, at so many: one bit each of a machine word
-CHUNK = 2**22  # two-step walks held at once
+CHUNK = 2**20  # two-step walks held at once
 
 
 def measure(edges: Edges, segments: Sequence[int] | None = None, seed: int = 0) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Explicit:
     """
 
     domains: ClassVar[dict[str, object]] = {}
+    paths: ClassVar = ("path",)  # of files, relative to the space file where they are given
     rectangular: ClassVar[bool] = True
 
     path: str | Path

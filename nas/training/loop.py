@@ -1,5 +1,6 @@
 """The training loop."""
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,8 @@ from nas.errors import TrialError
 from nas.experiment import Training
 from nas.network import Network
 from nas.seeds import derive
-from nas.training.measures import wiring_measures
+from nas.training.identifiability import verdicts
+from nas.training.measures import Measures, wiring_measures
 from nas.training.wiring import Plan, Wiring, parameter_groups
 
 PREDICTION_BATCH = 512
@@ -33,7 +35,8 @@ class Epoch:
         seconds: Time since the training began.
         wiring: What is known of the wiring; see `nas.training.wiring.Wiring.metrics`. Of a network with
             sparse layers also, by `wiring`, their measures: those before the training by `start` in
-            the first epoch, those after it by `end` in the last; see `wiring_measures`.
+            the first epoch, those after it by `end` in the last; see `wiring_measures`, and with the
+            setting `identifiability` also `nas.training.identifiability.verdicts`.
     """
 
     number: int
@@ -51,6 +54,7 @@ def train(
     settings: Training,
     seed: int,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    stop: int | None = None,
 ) -> Epoch:
     """Train a network in place with AdamW and return its last epoch.
 
@@ -61,6 +65,7 @@ def train(
         settings: Epochs, batch size, learning rate and so on.
         seed: Seed of the batches' order and of dropout.
         on_epoch: Called after every epoch.
+        stop: Epoch after which to end, in the middle of what the settings plan; None goes on to the last.
 
     Raises:
         TrialError: The loss is not finite (kind `nan`).
@@ -72,16 +77,20 @@ def train(
     optimizer = torch.optim.AdamW(parameter_groups(network, settings.learning_rate, settings.weight_decay))
     plan = _plan(settings, len(training))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(settings, plan.steps))
+    last = settings.epochs if stop is None else stop
     moments = {"start": wiring_measures(network)}
+    untrained = copy.deepcopy(network) if settings.identifiability else None
     wiring = Wiring(network, optimizer, plan, seed, lambda: _loss(network, validation))
     started = time.perf_counter()
-    for number in range(1, settings.epochs + 1):
+    for number in range(1, last + 1):
         first = (number - 1) * plan.steps_per_epoch
         batches = enumerate(_batches(len(training), settings.batch_size, order), start=first)
         loss = _train_epoch(network, training, batches, settings, optimizer, schedule, wiring)
-        if number == settings.epochs:
+        if number == last:
             wiring.finish()
             moments["end"] = wiring_measures(network, wiring)
+            if untrained is not None:
+                _add_verdicts(moments["end"], untrained, training, validation, settings, seed)
         if not math.isfinite(loss):
             raise TrialError("nan", f"the training loss is {loss} in epoch {number} of {settings.epochs}")
         outputs, labels = predict(network, validation)
@@ -141,6 +150,21 @@ def _train_epoch(
         wiring.after_step(step)
         total += loss.detach() * len(indices)
     return total.item() / len(split)
+
+
+def _add_verdicts(
+    measures: Measures, untrained: Network, training: Split, validation: Split, settings: Training, seed: int
+) -> None:
+    """Search the wiring of the untrained network from several starts, and note if the results agree."""
+    alone = settings.model_copy(update={"identifiability": False})
+    plan = _plan(settings, len(training))
+    stop = max(1, math.ceil(plan.search_steps / plan.steps_per_epoch))
+
+    def search(network: Network, seed: int) -> Epoch:
+        return train(network, training, validation, alone, seed, stop=stop)
+
+    for layer, verdict in verdicts(untrained, search, seed).items():
+        measures[layer] |= verdict
 
 
 def _plan(settings: Training, samples: int) -> Plan:

@@ -119,8 +119,11 @@ class Wiring:
         return {f"exploration/{name}": layer.explored for name, layer in self.evolving.items()}
 
     def finish(self) -> None:
-        """Make every wiring an exact graph, and let the optimiser go."""
+        """Make every wiring an exact graph, end the rules, and let the optimiser go."""
         self._freeze()
+        self._start_rules(self.plan.steps)
+        for layer in self.evolving.values():
+            layer.finish()
         self._attach(None)
 
     def _attach(self, optimizer: torch.optim.Optimizer | None) -> None:
@@ -173,6 +176,15 @@ class Evolving:
     def step(self, step: int) -> None:
         """Let the rule drop and grow edges."""
         self.rule.step(self.layer, step)
+        self._note()
+
+    def finish(self) -> None:
+        """Let the rule do what is left for it after the training."""
+        if hasattr(self.rule, "finish"):
+            self.rule.finish(self.layer)
+        self._note()
+
+    def _note(self) -> None:
         if self.layer.edges is not self._edges:
             self._edges, now = self.layer.edges, _positions(self.layer.edges)
             # A stable sort merges the two ascending runs in linear time.

@@ -1,6 +1,6 @@
 """Pictures of what changes over the epochs: learned shares of the wiring, and how much of it was explored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -16,12 +16,16 @@ FROZEN = "soft_to_hard_gap"  # is measured when the wiring is frozen, and stays 
 def course_picture(layer: str, epochs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure | None:
     """What was logged of a sparse layer over the epochs, one panel per kind; None where nothing was.
 
+    Exploration is left out where no new position was explored, as without a rule.
+
     Args:
         layer: Name of the layer.
         epochs: The rows of `metrics.jsonl`.
         names: Names of the layer's segments.
     """
     logged = {kind: courses for kind in KINDS if (courses := _courses(kind, layer, epochs))}
+    if not _changes(logged.get("exploration", {}), epochs):
+        logged.pop("exploration", None)
     if not logged:
         return None
     figure = canvas(3.6 * len(logged), 2.8)
@@ -43,6 +47,10 @@ def _courses(kind: str, layer: str, epochs: Sequence[Mapping[str, Any]]) -> dict
     own = f"{kind}/{layer}"
     keys = {key: None for row in epochs for key in row if key == own or key.startswith(f"{own}/")}
     return {key: [int(segment) for segment in key.removeprefix(own).split("/")[1:]] for key in keys}
+
+
+def _changes(keys: Iterable[str], epochs: Sequence[Mapping[str, Any]]) -> bool:
+    return any(len({row[key] for row in epochs if key in row}) > 1 for key in keys)
 
 
 def _draw(
