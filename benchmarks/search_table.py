@@ -1,0 +1,147 @@
+"""Samplers and pruners on SmallWorldBench: how much of the front they find, by trials and by epochs.
+
+    python benchmarks/search_table.py --repeats 30 --trials 200 --picture docs/search.png
+
+Prints one JSON line per method. `coverage` is the share of the whole table's hypervolume that the
+architectures on the front reach by their means over the seeds, with half of the 95 % interval of the
+mean over the repeats; `to_random` is the number of trials after which the mean is where random search
+ends. Pruners run under random search: `coverage_kept` is their coverage beside that of the same
+search without them, `epochs_share` the epochs that they train of all. Ray's ASHA judges the accuracy
+alone, as it does for its users.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import nas
+from nas.bench import SmallWorldBench, simulate
+from nas.results.records import History, Record
+
+SAMPLERS = ("random", "qmc", "tpe", "nsga2", "nsga3", "gp", "evolution")
+PRUNERS = ("dominance", "rungs", "asha")
+BUDGETS = (25, 50, 100, 200)
+_bench: SmallWorldBench
+
+
+class RayASHA:
+    """The rungs of Ray's AsyncHyperBandScheduler, asked for the accuracy alone."""
+
+    def __init__(self, epochs: int) -> None:
+        from ray.tune.schedulers.async_hyperband import _Bracket
+
+        self.bracket = _Bracket(min_t=1, max_t=epochs, reduction_factor=3, s=0)
+
+    def stops(self, trial: Record, history: History) -> bool:
+        """Whether Ray would stop it."""
+        from ray.tune.schedulers import TrialScheduler
+
+        [accuracy] = trial.metrics[-1].values()
+        named = type("Trial", (), {"trial_id": str(trial.number)})()
+        decision: Any = self.bracket.on_result(named, len(trial.metrics), accuracy)
+        return bool(decision == TrialScheduler.STOP)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--samplers", nargs="+", default=list(SAMPLERS))
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--picture", type=Path)
+    arguments = parser.parse_args()
+    with Pool(arguments.processes, _load) as pool:
+        curves: dict[str, NDArray[np.float64]] = {}
+        seconds: dict[str, float] = {}
+        for name in dict.fromkeys(["random", *arguments.samplers]):
+            jobs = [(name, seed, arguments.trials) for seed in range(arguments.repeats)]
+            rows, times = zip(*pool.starmap(_sampled, jobs), strict=True)
+            curves[name], seconds[name] = np.array(rows), float(np.median(times))
+            print(json.dumps(_line(name, curves[name], curves["random"], seconds[name])), flush=True)
+        for name in PRUNERS:
+            jobs = [(name, seed, arguments.trials) for seed in range(arguments.repeats)]
+            print(json.dumps(_pruner_line(name, pool.starmap(_pruned, jobs))), flush=True)
+    if arguments.picture:
+        _draw(curves, arguments.picture)
+
+
+def _load() -> None:
+    global _bench
+    _bench = SmallWorldBench.load()
+
+
+def _sampled(name: str, seed: int, trials: int) -> tuple[list[float], float]:
+    """Coverage after every trial, and seconds of ask and tell per trial."""
+    started = time.process_time()
+    coverage = simulate(_bench, nas.create("sampler", name), trials=trials, seed=seed).coverage
+    return list(coverage), (time.process_time() - started) / trials
+
+
+def _pruned(name: str, seed: int, trials: int) -> tuple[float, float]:
+    """Coverage beside that of the search without the pruner, and the share of its epochs."""
+    pruner = RayASHA(_bench.epochs) if name == "asha" else nas.create("pruner", name)
+    sampler = nas.create("sampler", "random")
+    whole = simulate(_bench, sampler, trials=trials, seed=seed)
+    stopped = simulate(_bench, sampler, pruner, trials=trials, seed=seed)
+    return stopped.coverage[-1] / whole.coverage[-1], stopped.epochs[-1] / whole.epochs[-1]
+
+
+def _line(
+    name: str, curves: NDArray[np.float64], random: NDArray[np.float64], seconds: float
+) -> Mapping[str, Any]:
+    mean = curves.mean(0)
+    reached = np.flatnonzero(mean >= random.mean(0)[-1])
+    line = {"sampler": name, "repeats": len(curves)}
+    line |= {f"coverage_{budget}": text for budget, text in _budgets(curves)}
+    line |= {"to_random": int(reached[0]) + 1 if len(reached) else None}
+    line |= {"milliseconds_per_trial": round(1000 * seconds, 1)}
+    return line
+
+
+def _budgets(curves: NDArray[np.float64]) -> Iterator[tuple[int, list[float]]]:
+    for budget in BUDGETS:
+        if budget <= curves.shape[1]:
+            values = curves[:, budget - 1]
+            yield budget, [round(float(values.mean()), 4), round(_half_interval(values), 4)]
+
+
+def _half_interval(values: NDArray[np.float64]) -> float:
+    return float(1.96 * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def _pruner_line(name: str, rows: list[tuple[float, float]]) -> Mapping[str, Any]:
+    kept, share = np.array(rows).T
+    return {
+        "pruner": name,
+        "repeats": len(rows),
+        "coverage_kept": [round(float(kept.mean()), 4), round(float(kept.min()), 4)],
+        "epochs_share": [round(float(share.mean()), 4), round(float(share.max()), 4)],
+    }
+
+
+def _draw(curves: Mapping[str, NDArray[np.float64]], file: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, rows in curves.items():
+        mean = rows.mean(0)
+        half = 1.96 * rows.std(0, ddof=1) / np.sqrt(len(rows))
+        trials = np.arange(1, len(mean) + 1)
+        [line] = axes.plot(trials, mean, label=name, linewidth=2.5 if name == "evolution" else 1.2)
+        axes.fill_between(trials, mean - half, mean + half, alpha=0.2, color=line.get_color())
+    axes.set(xlabel="trials", ylabel="share of the table's hypervolume", ylim=(0.6, 1.005))
+    axes.legend(loc="lower right", frameon=False)
+    axes.grid(alpha=0.25)
+    figure.savefig(file, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
