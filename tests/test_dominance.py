@@ -47,6 +47,15 @@ def test_a_rank_is_the_length_of_the_longest_chain_of_points_that_dominate_each_
     assert list(ranks(losses)) == [depth(point) for point in losses]
 
 
+def test_ranks_can_end_once_enough_points_have_theirs():
+    losses = [(number % 7, number // 7) for number in range(49)]
+    whole, some = ranks(losses), ranks(losses, 6)
+    known = some < some.max()
+    assert known.sum() >= 6
+    assert list(some[known]) == list(whole[known])
+    assert set(some[~known]) == {whole[~known].min()}
+
+
 def test_crowding_is_the_sum_of_the_gaps_to_the_neighbours():
     # Deb et al. 2002: (4 - 0) / 4 of the first axis and (8 - 1) / 8 of the second for the middle point.
     distance = crowding([(0, 8), (1, 3), (4, 1), (2, 0)])

@@ -27,15 +27,22 @@ def non_dominated(losses: ArrayLike | Sequence[Sequence[float]]) -> list[bool]:
     return [bool(verdict) for verdict in kept]
 
 
-def ranks(losses: ArrayLike | Sequence[Sequence[float]]) -> NDArray[np.int64]:
+def ranks(losses: ArrayLike | Sequence[Sequence[float]], enough: int | None = None) -> NDArray[np.int64]:
     """Non-dominated rank of every point: 0 on the front, 1 on the front of the rest, and so on.
 
     Deb et al., IEEE Transactions on Evolutionary Computation 6 (2002), section III A.
+
+    Args:
+        losses: `(n, m)` points, smaller is better.
+        enough: Once so many points have their rank, all others share the next one; None for all.
     """
     points = _points(losses)
     found = np.full(len(points), -1)
     rank = 0
     while (found < 0).any():
+        if enough is not None and (found >= 0).sum() >= enough:
+            found[found < 0] = rank
+            break
         left = np.flatnonzero(found < 0)
         found[left[non_dominated(points[left])]] = rank
         rank += 1

@@ -100,6 +100,8 @@ class Candidate:
     @cached_property
     def values(self) -> Mapping[str, float]:
         """Mean of every objective and logged measure over the trials."""
+        if len(self.records) == 1:
+            return self.records[0].values
         names = self.records[0].values
         return {name: fmean(record.values[name] for record in self.records) for name in names}
 

@@ -1,5 +1,6 @@
 """`python -m nas.search EXPERIMENT.yaml`: find a front of networks."""
 
+import os
 import shlex
 import signal
 import sys
@@ -48,6 +49,8 @@ def _parser() -> Parser:
 
 def _search(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
+    # The driver's matrices are small, and threads that wait for each other would wait for busy workers.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     overrides = list(arguments.overrides)
     if arguments.trials:
         overrides.append(f"search.trials={arguments.trials}")

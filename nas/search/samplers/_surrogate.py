@@ -38,6 +38,11 @@ class Encoder:
             self._columns[path] = (len(self._blank), domain)
             self._blank += [0.0] * domain.size if isinstance(domain, Choice) else [0.5]
 
+    @property
+    def width(self) -> int:
+        """Columns of a vector."""
+        return len(self._blank)
+
     def __call__(self, points: Iterable[Decisions]) -> Matrix:
         """Vectors `(n, width)` of some points of the space."""
         return np.array([self._vector(decisions) for decisions in points])
@@ -106,39 +111,43 @@ class GaussianProcess:
     Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), algorithm 2.1.
 
     Args:
-        vectors: `(n, width)`.
+        within: `distances` between the n observed vectors.
         values: `(n,)`.
         kernel: The kernel; the most likely of a grid for None.
     """
 
-    def __init__(self, vectors: Matrix, values: Matrix, kernel: Kernel | None = None) -> None:
-        self._vectors = vectors
+    def __init__(self, within: tuple[Matrix, Matrix], values: Matrix, kernel: Kernel | None = None) -> None:
         self._center, self._scale = float(values.mean()), float(values.std()) or 1.0
         self._targets = (values - self._center) / self._scale
-        within = distances(vectors, vectors)
         self.kernel = kernel or self._most_likely(within)
-        self._factor, self._weights, _ = self._fit(self.kernel, within)
+        self._inverse, self._half, _ = self._fit(self.kernel, within)
+        self._variance = float(self._half @ self._half) / len(values)
 
-    def predict(self, vectors: Matrix) -> tuple[Matrix, Matrix]:
-        """Mean and standard deviation `(m,)` of the function, without the observations' noise."""
-        across = self.kernel(distances(vectors, self._vectors))
-        half = np.linalg.solve(self._factor, across.T)
+    def predict(self, across: tuple[Matrix, Matrix]) -> tuple[Matrix, Matrix]:
+        """Mean and standard deviation `(m,)` of the function, without the observations' noise.
+
+        Args:
+            across: `distances` from m vectors to the observed ones.
+        """
+        half = self._inverse @ self.kernel(across).T
         variance = self._variance * np.maximum(1 - (half**2).sum(0), 1e-9)
-        return self._center + self._scale * across @ self._weights, self._scale * np.sqrt(variance)
+        return self._center + self._scale * half.T @ self._half, self._scale * np.sqrt(variance)
 
     def _most_likely(self, within: tuple[Matrix, Matrix]) -> Kernel:
         kernels = [Kernel(*values) for values in itertools.product(LENGTHS, ADDITIVE, NOISES)]
         return max(kernels, key=lambda kernel: self._fit(kernel, within)[2])
 
     def _fit(self, kernel: Kernel, within: tuple[Matrix, Matrix]) -> tuple[Matrix, Matrix, float]:
-        """Cholesky factor, weights, and the likelihood with the best overall variance."""
+        """Inverse of the Cholesky factor, its product with the targets, and the likelihood.
+
+        The likelihood is that with the best overall variance.
+        """
         count = len(self._targets)
         factor: Any = np.linalg.cholesky(kernel(within) + (kernel.noise + 1e-8) * np.eye(count))
-        half = np.linalg.solve(factor, self._targets)
-        weights: Matrix = np.linalg.solve(factor.T, half)
-        self._variance = float(half @ half) / count
-        likelihood = -0.5 * count * math.log(self._variance + 1e-12) - np.log(np.diag(factor)).sum()
-        return factor, weights, float(likelihood)
+        inverse: Any = np.linalg.inv(factor)
+        half = inverse @ self._targets
+        likelihood = -0.5 * count * math.log(half @ half / count + 1e-12) - np.log(np.diag(factor)).sum()
+        return inverse, half, float(likelihood)
 
 
 def expected_improvement(samples: Matrix, front: Matrix, reference: Matrix) -> Matrix:

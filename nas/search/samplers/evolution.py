@@ -1,18 +1,29 @@
 """`evolution`: non-dominated selection, typed variation, and a surrogate that picks among the children."""
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.registry import register
 from nas.results.dominance import crowding, non_dominated, ranks
 from nas.results.records import FINISHED, Candidate, History, Origin
-from nas.search.samplers._surrogate import Decisions, Encoder, GaussianProcess, Kernel, expected_improvement
+from nas.search.samplers._surrogate import (
+    Decisions,
+    Encoder,
+    GaussianProcess,
+    Kernel,
+    distances,
+    expected_improvement,
+)
 from nas.search.samplers._variation import cross, mutate
 from nas.space import Architecture, Int, SearchSpace
+from nas.space.domains import Value
 
+Key: TypeAlias = tuple[tuple[str, Value], ...]
 CROSSOVER, FRESH = 0.3, 0.1  # shares of the children
 DRAWS = 32
-LARGEST_FIT = 200
+LARGEST_FIT = 128
 
 
 @register("sampler", "evolution")
@@ -53,12 +64,17 @@ class Evolution:
         candidates = [c for c in history.candidates if view.decisions(c.architecture) is not None]
         if len(candidates) < self.startup:
             return space.sample(rng), Origin()
-        children = self._children(view, history, self._parents(candidates, history), rng)
+        losses = np.array([history.losses(candidate.values) for candidate in candidates])
+        children = self._children(view, history, self._parents(candidates, losses), rng)
         if not children:
             return space.sample(rng), Origin()
         chosen, origin = children[0]
         if len(children) > 1:
-            worth = self._worth(view, history, candidates, [child for child, _ in children], rng)
+            vectors = view.vectors([candidate.architecture for candidate in candidates])
+            running = [record.architecture for record in history.records if record.state not in FINISHED]
+            pending = view.vectors([a for a in running if view.decisions(a) is not None])
+            offspring = view.encode([child for child, _ in children])
+            worth = self._worth(vectors, losses, pending, offspring, rng)
             chosen, origin = children[int(worth.argmax())]
         return space.draw(lambda path, domain: chosen[path]), origin
 
@@ -67,9 +83,8 @@ class Evolution:
             self._known = _View(space)
         return self._known
 
-    def _parents(self, candidates: list[Candidate], history: History) -> list[Candidate]:
-        losses = np.array([history.losses(candidate.values) for candidate in candidates])
-        rank = ranks(losses)
+    def _parents(self, candidates: list[Candidate], losses: NDArray[np.float64]) -> list[Candidate]:
+        rank = ranks(losses, self.population)
         distance = np.zeros(len(losses))
         for level in np.unique(rank):
             distance[rank == level] = crowding(losses[rank == level])
@@ -80,8 +95,7 @@ class Evolution:
         self, view: "_View", history: History, parents: list[Candidate], rng: np.random.Generator
     ) -> list[tuple[Decisions, Origin]]:
         """Different children that no trial has been yet; fewer where the space is nearly used up."""
-        asked = (view.decisions(record.architecture) for record in history.records)
-        taken = {tuple(decisions.items()) for decisions in asked if decisions is not None}
+        taken = {view.key(record.architecture) for record in history.records}
         children = []
         for _ in range(2 * self.children):
             child, origin = self._child(view, parents, rng)
@@ -108,28 +122,24 @@ class Evolution:
 
     def _worth(
         self,
-        view: "_View",
-        history: History,
-        candidates: list[Candidate],
-        children: list[Decisions],
+        vectors: NDArray[np.float64],
+        measured: NDArray[np.float64],
+        pending: NDArray[np.float64],
+        offspring: NDArray[np.float64],
         rng: np.random.Generator,
     ) -> NDArray[np.float64]:
-        """Expected growth of the hypervolume by each child."""
-        measured = np.array([history.losses(candidate.values) for candidate in candidates])
-        vectors = view.vectors([candidate.architecture for candidate in candidates])
+        """Expected growth of the hypervolume by each child, if what is pending ends as predicted."""
         kernels = self._kernels_for(vectors, measured)
         losses = _rescaled(measured)
         fitted = _representative(losses)
-        running = [record.architecture for record in history.records if record.state not in FINISHED]
-        pending = [a for a in running if view.decisions(a) is not None]
-        known = np.concatenate([vectors[fitted], view.vectors(pending)]) if pending else vectors[fitted]
-        offspring = view.encode(children)
+        known = np.concatenate([vectors[fitted], pending])
+        within = distances(vectors[fitted], vectors[fitted])
+        across = distances(np.concatenate([known, offspring]), vectors[fitted])
         believed, samples = [], []
         for values, kernel in zip(losses.T, kernels, strict=True):
-            process = GaussianProcess(vectors[fitted], values[fitted], kernel)
-            believed.append(process.predict(known)[0])
-            mean, deviation = process.predict(offspring)
-            samples.append(mean + deviation * rng.normal(size=(DRAWS, 1)))
+            mean, deviation = GaussianProcess(within, values[fitted], kernel).predict(across)
+            believed.append(mean[: len(known)])
+            samples.append((mean + deviation * rng.normal(size=(DRAWS, 1)))[:, len(known) :])
         front = np.stack(believed, 1)
         front = front[non_dominated(front)]
         reference = losses.max(0) + 0.1 * (losses.max(0) - losses.min(0)) + 1e-9
@@ -146,7 +156,8 @@ class Evolution:
         key = vectors[first].tobytes() + losses[first].tobytes()
         if key not in self._kernels:
             columns = _rescaled(losses[first]).T
-            self._kernels = {key: [GaussianProcess(vectors[first], values).kernel for values in columns]}
+            within = distances(vectors[first], vectors[first])
+            self._kernels = {key: [GaussianProcess(within, values).kernel for values in columns]}
         return self._kernels[key]
 
 
@@ -157,6 +168,7 @@ class _View:
         self.space = space
         self.encode = Encoder(space)
         self._decisions: dict[Architecture, Decisions | None] = {}
+        self._keys: dict[Architecture, Key] = {}
         self._vectors: dict[Architecture, NDArray[np.float64]] = {}
 
     def decisions(self, architecture: Architecture) -> Decisions | None:
@@ -169,12 +181,18 @@ class _View:
                 self._decisions[architecture] = None
         return self._decisions[architecture]
 
+    def key(self, architecture: Architecture) -> Key:
+        """The decisions as something that a set can hold; nothing for an architecture outside the space."""
+        if architecture not in self._keys:
+            self._keys[architecture] = tuple((self.decisions(architecture) or {}).items())
+        return self._keys[architecture]
+
     def vectors(self, architectures: list[Architecture]) -> NDArray[np.float64]:
         """Vectors `(n, width)` of architectures within the space."""
         for architecture in architectures:
             if architecture not in self._vectors:
                 [self._vectors[architecture]] = self.encode([self.decisions(architecture) or {}])
-        return np.stack([self._vectors[architecture] for architecture in architectures])
+        return np.array([self._vectors[a] for a in architectures]).reshape(-1, self.encode.width)
 
 
 def _rescaled(losses: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -195,7 +213,7 @@ def _representative(losses: NDArray[np.float64]) -> NDArray[np.int64]:
     """Which candidates a surrogate is fitted to: all, or the best half and others spread over the study."""
     if len(losses) <= LARGEST_FIT:
         return np.arange(len(losses))
-    best = np.argsort(ranks(losses), kind="stable")[: LARGEST_FIT // 2]
+    best = np.argsort(ranks(losses, LARGEST_FIT // 2), kind="stable")[: LARGEST_FIT // 2]
     rest = np.setdiff1d(np.arange(len(losses)), best)
     spread = rest[np.linspace(0, len(rest) - 1, LARGEST_FIT - len(best)).astype(int)]
     return np.sort(np.concatenate([best, spread]))
