@@ -6,8 +6,8 @@ import numpy as np
 
 from nas.registry import register
 from nas.results.dominance import crowding, ranks
-from nas.results.records import History, Record
-from nas.search.pruners._rungs import losses_at, peers
+from nas.results.records import PRUNED, History, Record
+from nas.search.curves import losses_at
 from nas.space import Int
 
 
@@ -41,7 +41,7 @@ class Rungs:
         own = losses_at(history, trial, epoch)
         if own is None or not self._is_rung(epoch):
             return False
-        others = peers(history, trial, epoch)
+        others = _others(history, trial, epoch)
         points = np.array([own, *others])
         rank = ranks(points)
         if rank[0] == 0 and np.isfinite(points[0]).all():
@@ -56,3 +56,13 @@ class Rungs:
         while epoch > self.first and epoch % self.eta == 0:
             epoch //= self.eta
         return epoch == self.first
+
+
+def _others(history: History, trial: Record, epoch: int) -> list[tuple[float, ...]]:
+    """Losses of all other trials that have come as far, stopped ones included, failed ones not."""
+    at = (
+        losses_at(history, record, epoch)
+        for record in history.records
+        if record.number != trial.number and (record.failure is None or record.state == PRUNED)
+    )
+    return [losses for losses in at if losses is not None]

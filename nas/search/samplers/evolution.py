@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from nas.registry import register
 from nas.results.dominance import crowding, non_dominated, ranks
-from nas.results.records import FINISHED, Candidate, History, Origin
+from nas.results.records import FINISHED, PRUNED, Candidate, History, Origin, Record
+from nas.search.curves import expected_end
 from nas.search.samplers._surrogate import (
     Decisions,
     Encoder,
@@ -23,6 +24,7 @@ from nas.space.domains import Value
 Key: TypeAlias = tuple[tuple[str, Value], ...]
 CROSSOVER, FRESH = 0.3, 0.1  # shares of the children
 DRAWS = 32
+ENOUGH_CURVES = 6
 LARGEST_FIT = 128
 
 
@@ -33,7 +35,8 @@ class Evolution:
     Parents are the best candidates by non-dominated rank and crowding distance (Deb et al. 2002). From
     them come `children` by mutation and crossover, beside a few fresh samples; a Gaussian process per
     objective predicts what each is worth, and the one is proposed from which the hypervolume of the
-    front is expected to grow the most. Trials that run count with the values predicted for them.
+    front is expected to grow the most. Trials that run, and trials that were stopped, count with the values
+    predicted for them.
 
     Args:
         startup: Random proposals before the first parents.
@@ -52,6 +55,7 @@ class Evolution:
         self.children = children
         self._known: _View | None = None
         self._kernels: dict[bytes, list[Kernel]] = {}
+        self._ends: dict[tuple[int, int | None], NDArray[np.float64] | None] = {}
 
     def propose(self, space: SearchSpace, history: History, seed: int) -> Architecture:
         """The child that promises most."""
@@ -70,7 +74,9 @@ class Evolution:
             return space.sample(rng), Origin()
         chosen, origin = children[0]
         if len(children) > 1:
-            vectors = view.vectors([candidate.architecture for candidate in candidates])
+            stopped = self._stopped(view, history)
+            vectors = view.vectors([c.architecture for c in candidates] + [a for a, _ in stopped])
+            losses = np.concatenate([losses, *(end[None] for _, end in stopped)])
             running = [record.architecture for record in history.records if record.state not in FINISHED]
             pending = view.vectors([a for a in running if view.decisions(a) is not None])
             offspring = view.encode([child for child, _ in children])
@@ -82,6 +88,21 @@ class Evolution:
         if self._known is None or self._known.space is not space:
             self._known = _View(space)
         return self._known
+
+    def _stopped(self, view: "_View", history: History) -> list[tuple[Architecture, NDArray[np.float64]]]:
+        """Pruned trials with the losses that they would have ended with, judged when they were stopped."""
+        pruned = [record for record in history.records if record.state == PRUNED]
+        ends = [(record.architecture, self._end(record, history)) for record in pruned]
+        return [(a, end) for a, end in ends if end is not None and view.decisions(a) is not None]
+
+    def _end(self, pruned: Record, history: History) -> NDArray[np.float64] | None:
+        key = (pruned.seed, pruned.told)
+        if key not in self._ends:
+            told = pruned.told or 0
+            before = [r for r in history.records if r.told is not None and r.told < told]
+            end = expected_end(History(before, history.objectives), pruned, ENOUGH_CURVES)
+            self._ends[key] = end.losses if end and np.isfinite(end.losses).all() else None
+        return self._ends[key]
 
     def _parents(self, candidates: list[Candidate], losses: NDArray[np.float64]) -> list[Candidate]:
         rank = ranks(losses, self.population)
