@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nas
-from nas.bench import SmallWorldBench, simulate
+from nas.bench import SmallWorldBench
 from nas.results.records import History, Record
+from nas.search.simulation import simulate
 
 SAMPLERS = ("random", "qmc", "tpe", "nsga2", "nsga3", "gp", "evolution")
 PRUNERS = ("dominance", "rungs", "asha")

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import nas
-from nas.bench import SmallWorldBench, simulate
+from nas.bench import SmallWorldBench
 from nas.network import build
 from nas.registry import create
 from nas.results.records import COMPLETE, PRUNED
+from nas.search.simulation import simulate
 
 
 @pytest.fixture(scope="module")
