@@ -26,7 +26,8 @@ class TrialError(Exception):
     """A trial could not be finished; `kind` names the failure, the message says why.
 
     Args:
-        kind: One of `error`, `nan`, `out_of_memory`, `lost_worker`.
+        kind: A failure: `error`, `nan`, `out_of_memory`, `time_limit`, `lost_worker`; or another end
+            without a result: `constraint`, `pruned`.
         message: What happened, for a person.
     """
 

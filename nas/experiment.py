@@ -100,16 +100,38 @@ class Training(_Section):
     identifiability: bool = False
 
 
+class Retries(_Section):
+    """How many times a trial is run again, from its beginning, after a failure of each kind.
+
+    Args:
+        error: A component raised an error.
+        nan: The training diverged, or an objective is not a number.
+        out_of_memory: The memory was not enough.
+        time_limit: The trial took longer than `execution.time_limit`.
+        lost_worker: The worker process died.
+    """
+
+    error: int = Field(0, ge=0)
+    nan: int = Field(0, ge=0)
+    out_of_memory: int = Field(0, ge=0)
+    time_limit: int = Field(0, ge=0)
+    lost_worker: int = Field(1, ge=0)
+
+
 class Execution(_Section):
     """Where trials run.
 
     Args:
         backend: `local` worker processes on this machine.
         workers: Number of worker processes; `auto` is one per GPU, or one per core without a GPU.
+        time_limit: Seconds that a trial may take; None for no limit.
+        retries: How many times a failed trial is run again, by the kind of its failure.
     """
 
     backend: Literal["local"] = "local"
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    time_limit: float | None = Field(None, gt=0)
+    retries: Retries = Retries()
 
 
 class Experiment(_Section):

@@ -93,6 +93,8 @@ class Moody(nn.Module):
                 return mean * float("nan")
             case "greedy":
                 raise MemoryError
+            case "slow":
+                time.sleep(600)
             case "leaving":
                 os._exit(7)
             case "deadly":

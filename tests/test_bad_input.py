@@ -154,6 +154,18 @@ WRONG = {
         {"execution": {"backend": "cluster"}},
         ["execution.backend: 'cluster'", "'local'"],
     ),
+    "a time limit of nothing": (
+        {"execution": {"time_limit": 0}},
+        ["execution.time_limit: 0 is not allowed: should be greater than 0"],
+    ),
+    "retries of an unknown kind": (
+        {"execution": {"retries": {"lost_workers": 1}}},
+        ["execution.retries.lost_workers: 'lost_workers' is not a key here; did you mean 'lost_worker'?"],
+    ),
+    "retries in the negative": (
+        {"execution": {"retries": {"nan": -1}}},
+        ["execution.retries.nan: -1 is not allowed: should be greater than or equal to 0"],
+    ),
     "workers in words": (
         {"execution": {"workers": "many"}},
         ["execution.workers: 'many'", "integer or should be 'auto'"],

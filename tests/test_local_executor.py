@@ -155,6 +155,26 @@ def test_a_worker_that_dies_before_it_has_begun_is_replaced_and_its_job_is_not_l
         executor.close()
 
 
+def test_a_trial_that_takes_too_long_fails_and_its_worker_is_replaced(tmp_path):
+    data = load_experiment(write_search(tmp_path))[0].to_data() | {"constraints": {}}
+    executor = LocalExecutor(data, [Share(1)], tmp_path / "workers.log", time_limit=0.5)
+    pids = [executor._workers[0].process.pid]
+    try:
+        executor.submit(Job(0, 1, architecture("slow"), tmp_path / "0"))
+        [failed] = run_all_submitted(executor)
+        assert (failed.number, failed.error.kind) == (0, "time_limit")
+        assert failed.error.message == "it took longer than 0.5 seconds"
+        assert failed.seconds > 0.5
+        executor._time_limit = DEADLINE_SECONDS
+        executor.submit(Job(1, 1, architecture("good"), tmp_path / "1"))
+        assert isinstance(run_all_submitted(executor)[-1], Completed)
+        pids.append(executor._workers[0].process.pid)
+    finally:
+        executor.close()
+    assert pids[0] != pids[1]
+    assert not any(alive(pid) for pid in pids)
+
+
 def run_all_submitted(executor):
     reports = []
     wait_until(

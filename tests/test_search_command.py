@@ -152,19 +152,17 @@ def test_a_killed_driver_loses_nothing_that_had_ended_and_takes_its_workers_with
     assert all(state.is_finished() for state in states(run))
 
 
-def test_a_killed_worker_is_replaced_and_only_its_trial_fails(finished_search, tmp_path):
+def test_a_killed_worker_is_replaced_and_its_trial_runs_again(finished_search, tmp_path):
     experiment, run = write_search(tmp_path), tmp_path / "run"
     with held_search(experiment, run) as process:
         [worker] = workers(process.pid)
         held = len(states(run)) - 1
         os.kill(worker, signal.SIGKILL)
         (tmp_path / "gate").unlink()
-        _, err = process.communicate(timeout=DEADLINE_SECONDS)
+        out, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, err
     [lost] = [event for event in events(run) if event.get("kind") == "lost_worker"]
-    assert lost["trial"] == held
+    assert (lost["event"], lost["trial"], lost["attempt"]) == ("retried", held, 2)
     assert lost["message"].startswith("the worker process died: it was killed by SIGKILL")
-    assert rows(run)[held]["state"] == "failed"
-    assert results(run)[:held] == results(finished_search / "run")[:held]
-    assert len(states(run)) == TRIALS
-    assert all(state.is_finished() for state in states(run))
+    assert f"trial {held} is tried again after lost_worker: {lost['message']}" in out
+    assert results(run) == results(finished_search / "run")

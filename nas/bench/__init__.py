@@ -1,4 +1,4 @@
-"""SmallWorldBench: a search space of which every network has been trained. `nas.search.simulation` searches it."""
+"""SmallWorldBench: a space of which every network has been trained; `nas.search.simulation` searches it."""
 
 from nas.bench.table import SmallWorldBench, closed_space
 

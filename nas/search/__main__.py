@@ -128,18 +128,28 @@ def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
     from nas.search.executors.local import LocalExecutor, shares
     from nas.search.study import Study
 
-    experiment = setup.experiment
+    experiment, execution = setup.experiment, setup.experiment.execution
     study = Study(run, experiment.name, setup.proposals, experiment.objectives)
     stop = _Interruption()
     trials, reason = max(experiment.search.trials, len(study.records)), None
     try:
         if any(not record.finished for record in study.records) or len(study.records) < trials:
             executor = LocalExecutor(
-                experiment.to_data(), shares(experiment.execution.workers), run.path / "workers.log"
+                experiment.to_data(),
+                shares(execution.workers),
+                run.path / "workers.log",
+                execution.time_limit,
             )
             with make_display(study, trials) as display, stop:
                 reason = drive(
-                    study, executor, setup.pruner, run, trials, display.observe, lambda: stop.asked
+                    study,
+                    executor,
+                    setup.pruner,
+                    run,
+                    trials,
+                    display.observe,
+                    lambda: stop.asked,
+                    execution.retries.model_dump(),
                 )
         keep_front_weights(study, run)
         return _conclude(run, study, stop.asked, command, reason)

@@ -55,6 +55,9 @@ class Display:
         match report:
             case EpochDone(number, metrics):
                 self.epochs[number] = int(metrics["epoch"])
+            case Failed(number, error) if not self.study.records[number].finished:
+                self.epochs.pop(number, None)
+                _say(self.console, f"trial {number} is tried again after {error.kind}: {error.message}")
             case Completed(number) | Failed(number):
                 self.epochs.pop(number, None)
                 line = _line(self.study.records[number], self.study.history)

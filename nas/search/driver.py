@@ -1,9 +1,13 @@
 """The driver: asks the study, hands jobs to the executor, tells the study what came of them."""
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
+from nas.errors import TrialError
+from nas.results.records import RUNNING, Record
 from nas.results.run_directory import RunDirectory
 from nas.search.executors import Completed, Executor, Failed, Job, Measured, Progress, Report
 from nas.search.study import Study
@@ -11,6 +15,7 @@ from nas.search.study import Study
 POLL_SECONDS = 0.25
 TABLES_EVERY_SECONDS = 2.0
 EXHAUSTED = "every network of the space has had its trials"
+NO_RETRIES: Mapping[str, int] = MappingProxyType({})
 
 
 def drive(
@@ -21,8 +26,11 @@ def drive(
     trials: int,
     observe: Callable[[Report | None], None],
     interrupted: Callable[[], bool],
+    retries: Mapping[str, int] = NO_RETRIES,
 ) -> str | None:
     """Run a study until it has its trials or is interrupted; why it ended before that, if it did.
+
+    However it ends, no trial is left running: those that had not finished are put back.
 
     Args:
         study: The study; trials that it has left unfinished run first.
@@ -32,30 +40,15 @@ def drive(
         trials: Number of trials that the study shall have.
         observe: Called with every report, and with None when nothing has happened for a while.
         interrupted: Asked all the time; once it is true, running trials are put back.
+        retries: How many times a trial is run again, by the kind of its failure.
     """
-    left_over = study.unfinished()
-    exhausted = False
-    running: set[int] = set()
+    session = _Session(study, executor, pruner, run, trials, retries)
     written = time.monotonic()
     try:
-        while not interrupted():
-            while executor.room and (left_over or (len(study.records) < trials and not exhausted)):
-                record = study.restart(left_over.pop(0)) if left_over else study.ask()
-                if record is None:
-                    exhausted = True
-                    break
-                executor.submit(
-                    Job(record.number, record.seed, record.architecture, run.trial(record.number))
-                )
-                running.add(record.number)
-            if not running:
-                break
+        while not interrupted() and session.fill():
             reports = executor.wait(POLL_SECONDS)
             for report in reports:
-                _take(study, report, running, run)
-                if isinstance(report, Progress):
-                    stops = pruner.stops(study.records[report.number], study.history)
-                    executor.answer(report.number, stops)
+                session.take(report)
                 observe(report)
             if not reports:
                 observe(None)
@@ -63,32 +56,105 @@ def drive(
                 run.write_tables(study.history)
                 written = time.monotonic()
     finally:
-        executor.close()
-        for number in sorted(running):
-            study.release(number)
-        keep_front_weights(study, run)  # a worker may have written its own after the last report
-        run.write_tables(study.history)
-    return EXHAUSTED if exhausted else None
+        session.end()
+    return session.reason
 
 
-def _take(study: Study, report: Report, running: set[int], run: RunDirectory) -> None:
-    match report:
-        case Completed(number, values, seconds, wiring):
-            study.tell(number, values, seconds, wiring)
-            running.discard(number)
-            keep_front_weights(study, run)
-        case Failed(number, error, seconds):
-            study.fail(number, error, seconds)
-            running.discard(number)
-        case Measured(number, values):
-            study.measure(number, values)
-        case Progress(number, metrics):
-            study.progress(number, metrics)
+class _Session:
+    """What the driver keeps in mind; see `drive` for the arguments.
+
+    `reason` says why no more trials are asked for, once that is so before the study has them all.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        executor: Executor,
+        pruner: Any,
+        run: RunDirectory,
+        trials: int,
+        retries: Mapping[str, int],
+    ) -> None:
+        self.study = study
+        self.executor = executor
+        self.pruner = pruner
+        self.run = run
+        self.trials = trials
+        self.retries = retries
+        self.reason: str | None = None
+        self._left_over = study.unfinished()
+        self._retried: list[Record] = []
+        self._failures: dict[int, Counter[str]] = {}
+        self._running: set[int] = set()
+
+    def fill(self) -> bool:
+        """Start trials while there is room for them; whether any is running."""
+        while self.executor.room and (record := self._next()):
+            folder = self.run.trial(record.number)
+            self.executor.submit(Job(record.number, record.seed, record.architecture, folder))
+            self._running.add(record.number)
+        return bool(self._running)
+
+    def _next(self) -> Record | None:
+        """The next trial to start: what has to be run again, then what is new; None for none."""
+        if self._retried:
+            return self._retried.pop(0)
+        if self._left_over:
+            return self.study.restart(self._left_over.pop(0))
+        if self.reason or len(self.study.records) >= self.trials:
+            return None
+        record = self.study.ask()
+        if record is None:
+            self._stop(EXHAUSTED)
+        return record
+
+    def _stop(self, reason: str) -> None:
+        self.reason = reason
+        self.run.append_event("stopped", reason=reason)
+
+    def take(self, report: Report) -> None:
+        """Do what a report asks for."""
+        match report:
+            case Completed(number, values, seconds, wiring):
+                self.study.tell(number, values, seconds, wiring)
+                self._running.discard(number)
+                keep_front_weights(self.study, self.run)
+            case Failed(number, error, seconds):
+                self._running.discard(number)
+                self._retry_or_fail(number, error, seconds)
+            case Measured(number, values):
+                self.study.measure(number, values)
+            case Progress(number, metrics):
+                self.study.progress(number, metrics)
+                stops = self.pruner.stops(self.study.records[number], self.study.history)
+                self.executor.answer(number, stops)
+
+    def _retry_or_fail(self, number: int, error: TrialError, seconds: float) -> None:
+        failures = self._failures.setdefault(number, Counter())
+        failures[error.kind] += 1
+        if failures[error.kind] > self.retries.get(error.kind, 0):
+            self.study.fail(number, error, seconds)
+        else:
+            self._retried.append(self.study.retry(number, error, attempt=failures.total() + 1))
+
+    def end(self) -> None:
+        """Stop the executor and leave the run as it is resumed."""
+        try:
+            self.executor.close()
+        finally:
+            for record in self.study.unfinished():
+                if record.state == RUNNING:
+                    self.study.release(record.number)
+            keep_front_weights(
+                self.study, self.run
+            )  # a worker may have written its own after its last report
+            self.run.write_tables(self.study.history)
 
 
 def keep_front_weights(study: Study, run: RunDirectory) -> None:
-    """Only members of the front keep their weights."""
-    front = {record.number for record in study.history.front()}
+    """Only members of the front keep their weights; what is running may yet become one."""
+    kept = {candidate.number for candidate in study.history.front()}
+    kept |= {record.number for record in study.records if record.state == RUNNING}
     for folder in (run.path / "trials").glob("*/weights.safetensors"):
-        if int(folder.parent.name) not in front:
+        if int(folder.parent.name) not in kept:
             folder.unlink()

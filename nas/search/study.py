@@ -105,6 +105,19 @@ class Study:
         self._log(record, "restarted")
         return self.records[record.number]
 
+    def retry(self, number: int, error: TrialError, attempt: int) -> Record:
+        """Run a trial again that has failed: the same seed, from its beginning.
+
+        Args:
+            number: Number of the trial.
+            error: Why it failed.
+            attempt: Which attempt at the trial begins; the first was 1.
+        """
+        self.records[number] = replace(self.records[number], cheap={}, metrics=())
+        details = {"kind": error.kind, "message": error.message, "attempt": attempt}
+        self.run.append_event("retried", trial=number, **details)
+        return self.records[number]
+
     def release(self, number: int) -> None:
         """Put a running trial back: it is interrupted, and runs again when the search is resumed."""
         self._set_state(number, TrialState.WAITING)
@@ -165,7 +178,7 @@ class Study:
 
     def _log_what_a_kill_kept_back(self) -> None:
         """The database is written first; an event that a kill kept from the log is in it."""
-        logged = {(line["event"], line["trial"]) for line in self.run.events()}
+        logged = {(line["event"], line.get("trial")) for line in self.run.events()}
         for record in self.records:
             for name in ("asked", *([_ending(record)] if record.finished else [])):
                 if (name, record.number) not in logged:

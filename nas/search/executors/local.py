@@ -28,22 +28,32 @@ class _Worker:
     ready: bool = False
     job: Job | None = None
     started: float = 0.0
+    overdue: bool = False
 
 
 class LocalExecutor:
     """Worker processes, each with its share of the cores or with a GPU.
 
-    The dataset is loaded once per worker. A worker that dies is replaced, and its trial fails.
+    The dataset is loaded once per worker. A worker that dies is replaced, and its trial fails; so does
+    one that takes too long over a trial.
 
     Args:
         experiment: The experiment's data, as every worker needs it.
         shares: What each worker may use.
         log: File that receives whatever the workers print.
+        time_limit: Seconds that a trial may take; None for no limit.
     """
 
-    def __init__(self, experiment: Mapping[str, Any], shares: list[Share], log: Path) -> None:
+    def __init__(
+        self,
+        experiment: Mapping[str, Any],
+        shares: list[Share],
+        log: Path,
+        time_limit: float | None = None,
+    ) -> None:
         self._experiment = experiment
         self._log = log
+        self._time_limit = time_limit
         self._deaths_at_start = 0
         self._workers = [self._spawn(share) for share in shares]
 
@@ -70,7 +80,17 @@ class LocalExecutor:
         reports: list[Report] = []
         for worker in {id(waiting[item]): waiting[item] for item in ready}.values():
             reports += self._receive(worker)
+        for worker in [worker for worker in self._workers if self._is_overdue(worker)]:
+            worker.overdue = True
+            worker.process.kill()
+            worker.process.join()
+            reports += self._receive(worker)  # it may have ended in time, and have been killed idle
         return reports
+
+    def _is_overdue(self, worker: _Worker) -> bool:
+        if self._time_limit is None or worker.job is None or not worker.ready:
+            return False
+        return time.perf_counter() - worker.started > self._time_limit
 
     def answer(self, number: int, stop: bool) -> None:
         """Let a trial that has reported progress go on, or end as pruned."""
@@ -138,6 +158,8 @@ class LocalExecutor:
         if worker.job is None:
             return []
         error = TrialError("lost_worker", f"the worker process died: {cause}")
+        if worker.overdue:
+            error = TrialError("time_limit", f"it took longer than {self._time_limit:g} seconds")
         return [Failed(worker.job.number, error, time.perf_counter() - worker.started)]
 
     def _spawn(self, share: Share) -> _Worker:

@@ -1,0 +1,202 @@
+"""The driver with an executor that plays a script: what is tried again, what fails, what is left."""
+
+import json
+from collections import defaultdict
+
+import pytest
+
+from nas.errors import TrialError
+from nas.experiment import Experiment
+from nas.modality import ModalitySpec, Task
+from nas.registry import create
+from nas.results.records import COMPLETE, FAILED, WAITING
+from nas.results.run_directory import RunDirectory
+from nas.search.driver import drive
+from nas.search.executors import Completed, Failed, Measured, Progress
+from nas.search.proposals import Proposals
+from nas.search.study import Study
+from nas.space.assemble import assemble
+
+OBJECTIVES = {"accuracy": "maximize", "parameters": "minimize"}
+MODALITIES = {"image": ModalitySpec("image", (1, 8, 8))}
+SPACE = assemble({"dim": {"int": [4, 64]}, "head": "linear", "connector": "none"}, MODALITIES)
+
+
+def complete(accuracy=0.5, epochs=1):
+    """An attempt that reports so many epochs and completes."""
+
+    def play(job):
+        values = {"accuracy": accuracy, "parameters": float(job.architecture["dim"])}
+        yield Measured(job.number, {"parameters": values["parameters"]})
+        for epoch in range(1, epochs + 1):
+            yield Progress(job.number, {"epoch": epoch, "accuracy": accuracy})
+        yield Completed(job.number, values, 1.0)
+
+    return play
+
+
+def fail(kind, epochs=1):
+    """An attempt that fails after so many epochs."""
+
+    def play(job):
+        yield from list(complete(epochs=epochs)(job))[:-1]
+        yield Failed(job.number, TrialError(kind, f"what {kind} says"), 1.0)
+
+    return play
+
+
+class Scripted:
+    """Plays, for every trial, one attempt after another, and completes when there is none left.
+
+    Args:
+        attempts: By trial number.
+        room: Jobs at a time.
+    """
+
+    def __init__(self, attempts, room=1):
+        self.attempts = defaultdict(list, {number: list(played) for number, played in attempts.items()})
+        self.size = room
+        self.playing = {}
+        self.jobs = []
+        self.answers = []
+
+    @property
+    def room(self):
+        return self.size - len(self.playing)
+
+    def submit(self, job):
+        assert self.room
+        self.jobs.append(job)
+        attempts = self.attempts[job.number]
+        self.playing[job.number] = (attempts.pop(0) if attempts else complete())(job)
+
+    def wait(self, seconds):
+        reports = [next(reports) for reports in self.playing.values()]
+        for report in reports:
+            if isinstance(report, Completed | Failed):
+                del self.playing[report.number]
+        return reports
+
+    def answer(self, number, stop):
+        self.answers.append((number, stop))
+
+    def close(self):
+        self.playing.clear()
+
+
+@pytest.fixture
+def study(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.create(
+        Experiment(name="mine", data={"toy": {}}, objectives=OBJECTIVES),
+        MODALITIES,
+        Task("classification", ("a", "b")),
+    )
+    study = Study(run, "mine", Proposals(SPACE, create("sampler", "random"), 3), OBJECTIVES)
+    yield study
+    study.close()
+
+
+def search(study, executor, trials=2, observe=lambda report: None, **options):
+    """Drive the study to its end."""
+    options = {"interrupted": lambda: False} | options
+    return drive(study, executor, create("pruner", "none"), study.run, trials, observe, **options)
+
+
+def events(study, *names):
+    lines = [json.loads(line) for line in study.run.events_file.read_text().splitlines()]
+    return [line for line in lines if line["event"] in names]
+
+
+def test_a_trial_that_lost_its_worker_runs_again_with_its_number_and_seed(study):
+    executor = Scripted({0: [fail("lost_worker")]})
+    search(study, executor, retries={"lost_worker": 1})
+    first, again, other = executor.jobs
+    assert again == first
+    assert (first.number, other.number) == (0, 1)
+    assert [record.state for record in study.records] == [COMPLETE, COMPLETE]
+    [retried] = events(study, "retried")
+    assert (retried["trial"], retried["kind"], retried["attempt"]) == (0, "lost_worker", 2)
+    assert retried["message"] == "what lost_worker says"
+
+
+def test_the_progress_of_an_attempt_that_failed_is_dropped(study):
+    search(
+        study, Scripted({0: [fail("lost_worker", epochs=3), complete(0.7, 2)]}), retries={"lost_worker": 1}
+    )
+    assert [epoch["accuracy"] for epoch in study.records[0].metrics] == [0.7, 0.7]
+
+
+def test_a_trial_fails_when_its_tries_are_used_up(study):
+    search(study, Scripted({0: [fail("lost_worker")] * 3}), retries={"lost_worker": 2})
+    assert study.records[0].state == FAILED
+    assert study.records[0].failure == ("lost_worker", "what lost_worker says")
+    assert [line["attempt"] for line in events(study, "retried")] == [2, 3]
+    assert [line["kind"] for line in events(study, "failed")] == ["lost_worker"]
+
+
+def test_every_kind_of_failure_has_its_own_tries(study):
+    attempts = [fail("lost_worker"), fail("time_limit"), fail("lost_worker")]
+    search(study, Scripted({0: attempts}), retries={"lost_worker": 1, "time_limit": 1})
+    assert [(line["kind"], line["attempt"]) for line in events(study, "retried")] == [
+        ("lost_worker", 2),
+        ("time_limit", 3),
+    ]
+    assert study.records[0].failure[0] == "lost_worker"
+
+
+@pytest.mark.parametrize("kind", ["error", "nan", "out_of_memory", "time_limit"])
+def test_a_kind_without_retries_fails_at_once(study, kind):
+    search(study, Scripted({0: [fail(kind)]}), retries={"lost_worker": 1})
+    assert study.records[0].failure == (kind, f"what {kind} says")
+    assert events(study, "retried") == []
+
+
+def test_trials_that_fail_at_the_same_time_all_run_again(study):
+    executor = Scripted({number: [fail("lost_worker")] for number in range(3)}, room=3)
+    search(study, executor, trials=4, retries={"lost_worker": 1})
+    assert [job.number for job in executor.jobs] == [0, 1, 2, 0, 1, 2, 3]
+    assert {record.state for record in study.records} == {COMPLETE}
+
+
+def test_an_error_in_the_driver_leaves_no_trial_running(study):
+    def explode(report):
+        if isinstance(report, Completed):
+            raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space left"):
+        search(study, Scripted({}, room=2), trials=4, observe=explode)
+    assert [record.state for record in study.records] == [COMPLETE, WAITING]
+
+
+@pytest.mark.parametrize("method", ["submit", "close"])
+def test_an_error_of_the_executor_leaves_no_trial_running(study, monkeypatch, method):
+    def broken(*_):
+        raise RuntimeError("out of order")
+
+    executor = Scripted({})
+    monkeypatch.setattr(executor, method, broken)
+    with pytest.raises(RuntimeError, match="out of order"):
+        search(study, executor, interrupted=iter([False, True]).__next__)
+    assert [record.state for record in study.records] == [WAITING]
+
+
+def test_what_a_killed_session_left_running_is_put_back_by_one_that_does_not_get_to_it(study):
+    study.ask()
+    study.ask()
+    search(study, Scripted({}), interrupted=lambda: True)
+    assert [record.state for record in study.records] == [WAITING, WAITING]
+
+
+def test_weights_that_a_running_trial_has_just_saved_are_not_those_of_a_loser(study):
+    def slow(job):
+        yield from list(complete(0.9, epochs=3)(job))
+
+    def save(report):
+        file = study.run.weights(1)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+    search(study, Scripted({1: [slow]}, room=2), observe=save)
+    assert 1 in {candidate.number for candidate in study.history.front()}
+    assert study.run.weights(1).exists()
