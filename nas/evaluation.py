@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nas.datasets import Dataset, Split
 from nas.errors import TrialError
-from nas.experiment import Training
+from nas.experiment import Training, excess
 from nas.modality import ModalitySpec, Task
 from nas.network import Network, build
 from nas.objectives import Context
@@ -123,6 +123,10 @@ class Evaluator:
         _refuse_nan(values)
         return Evaluation(values, epochs, time.perf_counter() - started, network)
 
+    def settings(self, architecture: Architecture) -> Training:
+        """How a network is trained: what the architecture chooses, and for the rest this evaluator's."""
+        return Training.model_validate(self.training.model_dump() | dict(architecture.get("training", {})))
+
     def build(self, architecture: Architecture, seed: int) -> Network:
         """The untrained network on this evaluator's device."""
         return untrained(architecture, self.dataset.modalities, self.dataset.task, seed).to(self.device)
@@ -144,13 +148,12 @@ class Evaluator:
     def _train(
         self, network: Network, architecture: Architecture, seed: int, on_epoch: Callable[[Epoch], None]
     ) -> None:
-        chosen = architecture.get("training", {})
-        settings = Training.model_validate(self.training.model_dump() | dict(chosen))
+        settings = self.settings(architecture)
         train(network, self.splits["train"], self.splits["validation"], settings, seed, on_epoch)
 
     def _check(self, cheap: Mapping[str, float]) -> None:
         for name, bound in self.constraints.items():
-            if not within(cheap[name], bound):
+            if not excess(cheap[name], bound) <= 0:
                 raise TrialError("constraint", f"{name} = {cheap[name]:g} is not {bound}")
 
 
@@ -166,12 +169,6 @@ def untrained(
         seed: Seed of the trial.
     """
     return build(architecture, modalities, task, derive(seed, "initialisation"))
-
-
-def within(value: float, bound: str) -> bool:
-    """Whether a value keeps a bound such as `<= 200000`."""
-    operator, limit = bound.strip()[:2], float(bound.strip()[2:])
-    return value <= limit if operator == "<=" else value >= limit
 
 
 def _numbers(measures: Mapping[str, Any]) -> dict[str, float]:

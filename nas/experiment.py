@@ -50,12 +50,27 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Stop(_Section):
+    """What ends a search before it has its trials; those that run then still finish.
+
+    Args:
+        seconds: Time since the search was started, or resumed.
+        epochs: Epochs trained, over all trials.
+        stagnation: Finished trials in a row of which none has improved the front.
+    """
+
+    seconds: float | None = Field(None, gt=0)
+    epochs: int | None = Field(None, ge=1)
+    stagnation: int | None = Field(None, ge=1)
+
+
 class Search(_Section):
-    """How the study proposes.
+    """How the study proposes, and for how long.
 
     Args:
         sampler: What proposes the next architecture.
-        trials: Number of trials.
+        trials: Number of trials; those that a constraint rejects before the training come on top.
+        stop: What ends the search before that.
         seed: Seed of everything random in the run.
         pruner: What stops trials early.
         seeds: Trainings of every architecture, each a trial with its own seed.
@@ -64,6 +79,7 @@ class Search(_Section):
 
     sampler: Selection = {"tpe": {}}
     trials: int = Field(40, ge=1)
+    stop: Stop = Stop()
     seed: int = Field(0, ge=0)
     pruner: Selection = {"none": {}}
     seeds: int = Field(1, ge=1)
@@ -170,6 +186,12 @@ class Experiment(_Section):
         """
         mine, theirs = (_comparable(experiment) for experiment in (self, other))
         return next((key for key in mine | theirs if mine.get(key) != theirs.get(key)), None)
+
+
+def excess(value: float, bound: str) -> float:
+    """By how much a value exceeds a bound such as `<= 200000`; zero or less where it keeps it."""
+    operator, limit = bound.strip()[:2], float(bound.strip()[2:])
+    return value - limit if operator == "<=" else limit - value
 
 
 def load_experiment(file: Path | str, overrides: Sequence[str] = ()) -> tuple[Experiment, Document]:
@@ -295,7 +317,7 @@ def _keys_at(path: Sequence[str]) -> list[str]:
 
 def _comparable(experiment: Experiment) -> dict[str, str]:
     data = experiment.to_data()
-    del data["execution"], data["search"]["trials"]
+    del data["execution"], data["search"]["trials"], data["search"]["stop"]
     parts: dict[str, Any] = {"objectives": data.pop("objectives")}  # in the order of the values
     for section, content in data.items():
         if isinstance(content, dict):

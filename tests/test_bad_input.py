@@ -154,6 +154,14 @@ WRONG = {
         {"execution": {"backend": "cluster"}},
         ["execution.backend: 'cluster'", "'local'"],
     ),
+    "a search that stops before it starts": (
+        {"search": {"stop": {"epochs": 0}}},
+        ["search.stop.epochs: 0 is not allowed: should be greater than or equal to 1"],
+    ),
+    "an unknown reason to stop": (
+        {"search": {"stop": {"second": 10}}},
+        ["search.stop.second: 'second' is not a key here; did you mean 'seconds'?"],
+    ),
     "a time limit of nothing": (
         {"execution": {"time_limit": 0}},
         ["execution.time_limit: 0 is not allowed: should be greater than 0"],
@@ -269,7 +277,7 @@ WRONG = {
     "no objective": ({"objectives": {}}, ["objectives: {} is not allowed", "at least 1 item"]),
     "a constraint on accuracy": (
         {"constraints": {"accuracy": ">= 0.5"}},
-        ["constraints.accuracy: 'accuracy' is not known before training; Allowed: flops, parameters"],
+        ["constraints.accuracy: 'accuracy' is not known before training; Allowed: flops, latency_ms"],
     ),
     "a constraint that is no bound": (
         {"constraints": {"parameters": "small"}},

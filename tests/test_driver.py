@@ -6,10 +6,10 @@ from collections import defaultdict
 import pytest
 
 from nas.errors import TrialError
-from nas.experiment import Experiment
+from nas.experiment import Experiment, Stop
 from nas.modality import ModalitySpec, Task
 from nas.registry import create
-from nas.results.records import COMPLETE, FAILED, WAITING
+from nas.results.records import COMPLETE, FAILED, REJECTED, WAITING
 from nas.results.run_directory import RunDirectory
 from nas.search.driver import drive
 from nas.search.executors import Completed, Failed, Measured, Progress
@@ -33,6 +33,12 @@ def complete(accuracy=0.5, epochs=1):
         yield Completed(job.number, values, 1.0)
 
     return play
+
+
+def reject(job):
+    """An attempt that a constraint ends before its training."""
+    yield Measured(job.number, {"parameters": float(job.architecture["dim"])})
+    yield Failed(job.number, TrialError("constraint", "too large"), 0.1)
 
 
 def fail(kind, epochs=1):
@@ -200,3 +206,61 @@ def test_weights_that_a_running_trial_has_just_saved_are_not_those_of_a_loser(st
     search(study, Scripted({1: [slow]}, room=2), observe=save)
     assert 1 in {candidate.number for candidate in study.history.front()}
     assert study.run.weights(1).exists()
+
+
+# The end of a search
+
+
+def test_trials_that_a_constraint_rejects_do_not_count(study):
+    search(study, Scripted({0: [reject], 2: [reject]}), trials=3)
+    assert [record.state for record in study.records] == [REJECTED, COMPLETE, REJECTED, COMPLETE, COMPLETE]
+
+
+def test_a_search_whose_constraints_reject_everything_ends_and_says_which(study, monkeypatch):
+    monkeypatch.setattr("nas.search.stopping.REJECTIONS", 7)
+    study.constraints = {"parameters": "<= 1"}
+    reason = search(study, Scripted({key: [reject] for key in range(20)}), trials=5)
+    assert reason == "constraints rejected 7 trials in a row: parameters was <= 1 in none of them"
+    assert len(study.records) == 7
+    assert events(study, "stopped")[0]["reason"] == reason
+
+
+def test_a_search_ends_when_it_has_trained_its_epochs(study):
+    executor = Scripted({key: [complete(epochs=4)] for key in range(9)})
+    assert search(study, executor, trials=9, stop=Stop(epochs=10)) == "it has trained 12 epochs"
+    assert [record.state for record in study.records] == [COMPLETE] * 3
+
+
+def test_a_search_ends_when_its_time_is_up_and_what_runs_then_finishes(study, monkeypatch):
+    now = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("nas.search.driver.time.monotonic", lambda: float(next(now)))
+    reason = search(study, Scripted({}, room=2), trials=50, stop=Stop(seconds=100))
+    assert reason == "it has searched for 100 seconds"
+    assert 2 <= len(study.records) < 50
+    assert {record.state for record in study.records} == {COMPLETE}
+
+
+def test_a_search_ends_when_the_front_stands_still(study):
+    accuracies = [0.5, 0.7, 0.1, 0.9, 0.2, 0.1, 0.0, 0.0]
+    dims = [50, 50, 60, 50, 60, 60, 60, 60]
+
+    def play(accuracy, dim):
+        def attempt(job):
+            yield Measured(job.number, {"parameters": dim})
+            yield Completed(job.number, {"accuracy": accuracy, "parameters": dim}, 1.0)
+
+        return [attempt]
+
+    attempts = {number: play(*pair) for number, pair in enumerate(zip(accuracies, dims, strict=True))}
+    reason = search(study, Scripted(attempts), trials=8, stop=Stop(stagnation=3))
+    assert reason == "none of the last 3 trials has improved the front"
+    assert len(study.records) == 7
+
+
+def test_what_a_trial_exceeds_stands_on_it_in_the_database(study):
+    study.constraints = {"parameters": "<= 30"}
+    search(study, Scripted({0: [reject]}), trials=2)
+    stored = study._study.get_trials()
+    assert [trial.constraints["parameters"] for trial in stored] == [
+        record.cheap["parameters"] - 30 for record in study.records
+    ]

@@ -9,8 +9,8 @@ import nas
 from nas.attention import MultiHeadAttention
 from nas.datasets import Batch, TensorSplit, load_dataset
 from nas.errors import TrialError
-from nas.evaluation import Evaluator, within
-from nas.experiment import Training
+from nas.evaluation import Evaluator
+from nas.experiment import Training, excess
 from nas.modality import ModalitySpec, Task
 from nas.network import build
 from nas.objectives import Context
@@ -231,7 +231,7 @@ def test_an_objective_that_is_not_a_number_fails_the_trial_as_nan(dataset, evalu
     ],
 )
 def test_a_bound_includes_its_limit(value, bound, kept):
-    assert within(value, bound) is kept
+    assert (excess(value, bound) <= 0) is kept
 
 
 def test_a_violated_constraint_rejects_before_training(evaluate, monkeypatch):
@@ -305,3 +305,42 @@ def test_an_objective_of_a_plugin_is_measured_like_any_other(evaluate):
     evaluation = evaluate(objectives=["accuracy", "depth", "error_rate"])
     assert evaluation.values["depth"] == 4
     assert evaluation.values["error_rate"] == pytest.approx(1 - evaluation.values["accuracy"])
+
+
+# Measured before the training
+
+
+class Wide(nn.Module):
+    """A network of two layers: while the second runs, its input is alive."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(10, 5000), nn.Linear(5000, 7000)
+
+    def forward(self, inputs, masks, present):
+        return self.two(self.one(inputs["x"]))
+
+
+def test_the_memory_is_that_of_weights_and_of_what_is_alive_at_once():
+    network = Wide()
+    sample = Batch({"x": torch.zeros(1, 10)}, torch.zeros(1, dtype=torch.long))
+    task = Task("classification", ("a", "b"))
+    measured = create("objective", "memory_mb")(Context(network, {}, task, sample))
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    assert measured == pytest.approx(4 * (weights + 5000 + 7000) / 2**20, rel=1e-6)
+
+
+def test_the_latency_is_the_median_of_passes_after_a_warm_up(monkeypatch):
+    clock = iter(range(10_000))
+    monkeypatch.setattr("nas.objectives.latency_ms.time.perf_counter", lambda: next(clock) ** 2 / 1000)
+    sample = Batch({"x": torch.zeros(1, 10)}, torch.zeros(1, dtype=torch.long))
+    measured = create("objective", "latency_ms")(Context(Wide(), {}, Task("classification", ("a",)), sample))
+    passes = [(2 * i + 1) ** 2 - (2 * i) ** 2 for i in range(5, 35)]
+    assert measured == pytest.approx(np.median(passes))
+
+
+@pytest.mark.parametrize("name", ["latency_ms", "memory_mb"])
+def test_what_is_measured_before_the_training_can_be_a_constraint(evaluate, name):
+    with pytest.raises(TrialError, match=f"{name} = .* is not <= 1e-05"):
+        evaluate(constraints={name: "<= 1e-05"})
+    assert evaluate(constraints={name: ">= 1e-05"}).values[name] > 0

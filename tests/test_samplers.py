@@ -193,3 +193,42 @@ def test_what_learns_from_the_history_finds_a_better_front_than_random(name):
         return np.median([hypervolume(records) for records in runs])
 
     assert median(name) > 1.1 * median("random")
+
+
+# Constraints
+
+
+def constrained(proposer, trials, bound, seed=0):
+    """A search of one worker under a bound on the parameters, which rejects before the training."""
+    records = []
+    for number in range(trials):
+        history = History(records, OBJECTIVES, {"parameters": f"<= {bound}"})
+        architecture = proposer.propose(SPACE, history, derive(seed, number))
+        values = measure(architecture)
+        record = Record(number, seed, architecture, COMPLETE, number, cheap={"parameters": values["parameters"]})
+        if values["parameters"] > bound:
+            record = replace(record, state=REJECTED, told=number, failure=("constraint", "too large"))
+        else:
+            record = replace(record, told=number, values=values, seconds=1.0)
+        records.append(record)
+    return records
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "evolution"])
+def test_a_sampler_learns_what_a_constraint_rejects(name):
+    rejected = {"random": 0, name: 0}
+    for choice in rejected:
+        for seed in range(3):
+            records = constrained(sampler(choice), 60, 24**2, seed)
+            rejected[choice] += sum(record.state == REJECTED for record in records[20:])
+    assert rejected[name] < 0.75 * rejected["random"]
+
+
+def test_optuna_is_told_by_how_much_a_constraint_was_exceeded():
+    records = constrained(sampler("random"), 20, 24**2)
+    history = History(records, OBJECTIVES, {"parameters": f"<= {24**2}"})
+    proposer = sampler("tpe")
+    proposer.propose(SPACE, history, 0)
+    mirrored = proposer._mirror._study.get_trials()[: len(records)]
+    told = [trial.constraints["parameters"] for trial in mirrored]
+    assert told == [record.cheap["parameters"] - 24**2 for record in records]

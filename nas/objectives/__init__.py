@@ -5,9 +5,11 @@ before training) and `logged` (measured in every trial, asked for or not); calle
 it gives a number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from nas.datasets import Batch
@@ -36,3 +38,19 @@ class Context:
     sample: Batch
     outputs: Tensor | None = None
     labels: Tensor | None = None
+
+    @contextmanager
+    def predicting(self) -> Iterator[None]:
+        """The network without dropout and gradients; afterwards it is in the mode that it was in."""
+        training = self.network.training
+        self.network.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.network.train(training)
+
+    def forward(self) -> Tensor:
+        """The network's outputs for the sample, `(1, out_dim)`."""
+        outputs: Tensor = self.network(self.sample.inputs, self.sample.masks, self.sample.present)
+        return outputs

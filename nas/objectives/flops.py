@@ -25,18 +25,14 @@ class Flops:
 
     def __call__(self, context: Context) -> float:
         """The number of operations, exact before training."""
-        network, sample = context.network, context.sample
         with FlopCounterMode(display=False) as counter, ExitStack() as hooks:
             sparse = _SparseCount(counter)
-            for layer in network.modules():
+            for layer in context.network.modules():
                 if isinstance(layer, SparseLinear):
                     hooks.callback(layer.register_forward_pre_hook(sparse.before).remove)
                     hooks.callback(layer.register_forward_hook(sparse.after).remove)
-            training = network.training
-            network.eval()
-            with torch.no_grad():
-                network(sample.inputs, sample.masks, sample.present)
-            network.train(training)
+            with context.predicting():
+                context.forward()
         return counter.get_total_flops() + sparse.correction
 
 

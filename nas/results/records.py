@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean, stdev
 
-from nas.experiment import Direction
+from nas.experiment import Direction, excess
 from nas.results.dominance import non_dominated
 from nas.space import Architecture
 
@@ -123,10 +123,21 @@ class History:
     Args:
         records: One record per trial; `records[n].number == n`.
         objectives: Direction (`maximize` or `minimize`) by objective, in the order of the front.
+        constraints: Bounds on objectives that are known before the training, such as
+            `{"parameters": "<= 200000"}`.
     """
 
     records: Sequence[Record]
     objectives: Mapping[str, Direction]
+    constraints: Mapping[str, str] = field(default_factory=dict)
+
+    def excesses(self, record: Record) -> dict[str, float]:
+        """By how much a trial exceeds every constraint, zero or less where it keeps it; what is known."""
+        return {
+            name: excess(record.cheap[name], bound)
+            for name, bound in self.constraints.items()
+            if name in record.cheap
+        }
 
     def losses(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """The objectives among some values, all to be minimised; what is missing or NaN is infinite."""

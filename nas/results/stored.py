@@ -42,11 +42,12 @@ def read_history(run: RunDirectory) -> History:
     """
     experiment = run.experiment()
     if not run.database.exists():
-        return History([], experiment.objectives)
+        return History([], experiment.objectives, experiment.constraints)
     storage = open_storage(run.storage_url)
     try:
         study_id = storage.get_study_id_from_name(experiment.name)
-        return History(read_records(storage, study_id, experiment.objectives), experiment.objectives)
+        records = read_records(storage, study_id, experiment.objectives)
+        return History(records, experiment.objectives, experiment.constraints)
     finally:
         storage.remove_session()
         storage.engine.dispose()

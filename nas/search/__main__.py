@@ -124,16 +124,16 @@ def _check_run(run: "RunDirectory", setup: "Setup", resume: bool) -> None:
 
 def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
     from nas.search.display import make_display
-    from nas.search.driver import drive, keep_front_weights
+    from nas.search.driver import budgeted, drive, keep_front_weights
     from nas.search.executors.local import LocalExecutor, shares
     from nas.search.study import Study
 
     experiment, execution = setup.experiment, setup.experiment.execution
-    study = Study(run, experiment.name, setup.proposals, experiment.objectives)
+    study = Study(run, experiment.name, setup.proposals, experiment.objectives, experiment.constraints)
     stop = _Interruption()
-    trials, reason = max(experiment.search.trials, len(study.records)), None
+    trials, reason = max(experiment.search.trials, budgeted(study.records)), None
     try:
-        if any(not record.finished for record in study.records) or len(study.records) < trials:
+        if study.unfinished() or budgeted(study.records) < trials:
             executor = LocalExecutor(
                 experiment.to_data(),
                 shares(execution.workers),
@@ -150,6 +150,7 @@ def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
                     display.observe,
                     lambda: stop.asked,
                     execution.retries.model_dump(),
+                    experiment.search.stop,
                 )
         keep_front_weights(study, run)
         return _conclude(run, study, stop.asked, command, reason)

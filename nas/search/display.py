@@ -35,7 +35,7 @@ class Display:
         self.console = console
         self.epochs: dict[int, int] = {}
         self.started = time.monotonic()
-        self.finished_before = sum(record.finished for record in study.records)
+        self.finished_before = self._done()
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
 
     def __enter__(self) -> "Display":
@@ -69,7 +69,7 @@ class Display:
             self.live.update(self._render(), refresh=True)
 
     def _render(self) -> RenderableType:
-        done = sum(record.finished for record in self.study.records)
+        done = self._done()
         bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(self._left(done))
         )
@@ -87,8 +87,12 @@ class Display:
         return Group(bar, Text(status), front_table(self.study.history, FRONT_ROWS))
 
     def _counts(self) -> str:
-        done = sum(record.finished for record in self.study.records)
+        done = self._done()
         return f"[{done}/{self.trials}] {self._left(done)}"
+
+    def _done(self) -> int:
+        """Trials that have ended and that count."""
+        return sum(record.finished and record.state != REJECTED for record in self.study.records)
 
     def _left(self, done: int) -> str:
         fresh = done - self.finished_before

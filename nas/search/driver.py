@@ -2,20 +2,23 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from nas.errors import TrialError
-from nas.results.records import RUNNING, Record
+from nas.experiment import Stop
+from nas.results.records import REJECTED, RUNNING, Record
 from nas.results.run_directory import RunDirectory
 from nas.search.executors import Completed, Executor, Failed, Job, Measured, Progress, Report
+from nas.search.stopping import reason_to_stop
 from nas.search.study import Study
 
 POLL_SECONDS = 0.25
 TABLES_EVERY_SECONDS = 2.0
 EXHAUSTED = "every network of the space has had its trials"
 NO_RETRIES: Mapping[str, int] = MappingProxyType({})
+NO_STOP = Stop()
 
 
 def drive(
@@ -27,6 +30,7 @@ def drive(
     observe: Callable[[Report | None], None],
     interrupted: Callable[[], bool],
     retries: Mapping[str, int] = NO_RETRIES,
+    stop: Stop = NO_STOP,
 ) -> str | None:
     """Run a study until it has its trials or is interrupted; why it ended before that, if it did.
 
@@ -37,12 +41,13 @@ def drive(
         executor: Where trials run.
         pruner: Stops trials early.
         run: Where results are kept.
-        trials: Number of trials that the study shall have.
+        trials: Number of trials that the study shall have, beside those that a constraint rejects.
         observe: Called with every report, and with None when nothing has happened for a while.
         interrupted: Asked all the time; once it is true, running trials are put back.
         retries: How many times a trial is run again, by the kind of its failure.
+        stop: What ends the search before it has its trials.
     """
-    session = _Session(study, executor, pruner, run, trials, retries)
+    session = _Session(study, executor, pruner, run, trials, retries, stop)
     written = time.monotonic()
     try:
         while not interrupted() and session.fill():
@@ -74,6 +79,7 @@ class _Session:
         run: RunDirectory,
         trials: int,
         retries: Mapping[str, int],
+        stop: Stop,
     ) -> None:
         self.study = study
         self.executor = executor
@@ -81,6 +87,8 @@ class _Session:
         self.run = run
         self.trials = trials
         self.retries = retries
+        self.stop = stop
+        self.started = time.monotonic()
         self.reason: str | None = None
         self._left_over = study.unfinished()
         self._retried: list[Record] = []
@@ -101,16 +109,14 @@ class _Session:
             return self._retried.pop(0)
         if self._left_over:
             return self.study.restart(self._left_over.pop(0))
-        if self.reason or len(self.study.records) >= self.trials:
+        if self.reason or budgeted(self.study.records) >= self.trials:
             return None
-        record = self.study.ask()
+        reason = reason_to_stop(self.stop, self.study.history, time.monotonic() - self.started)
+        record = None if reason else self.study.ask()
         if record is None:
-            self._stop(EXHAUSTED)
+            self.reason = reason or EXHAUSTED
+            self.run.append_event("stopped", reason=self.reason)
         return record
-
-    def _stop(self, reason: str) -> None:
-        self.reason = reason
-        self.run.append_event("stopped", reason=reason)
 
     def take(self, report: Report) -> None:
         """Do what a report asks for."""
@@ -124,10 +130,11 @@ class _Session:
                 self._retry_or_fail(number, error, seconds)
             case Measured(number, values):
                 self.study.measure(number, values)
-            case Progress(number, metrics):
+            case Progress(number, metrics, waits):
                 self.study.progress(number, metrics)
-                stops = self.pruner.stops(self.study.records[number], self.study.history)
-                self.executor.answer(number, stops)
+                if waits:
+                    stops = self.pruner.stops(self.study.records[number], self.study.history)
+                    self.executor.answer(number, stops)
 
     def _retry_or_fail(self, number: int, error: TrialError, seconds: float) -> None:
         failures = self._failures.setdefault(number, Counter())
@@ -149,6 +156,11 @@ class _Session:
                 self.study, self.run
             )  # a worker may have written its own after its last report
             self.run.write_tables(self.study.history)
+
+
+def budgeted(records: Sequence[Record]) -> int:
+    """The trials that count: all but those that a constraint has rejected before their training."""
+    return sum(record.state != REJECTED for record in records)
 
 
 def keep_front_weights(study: Study, run: RunDirectory) -> None:

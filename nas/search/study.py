@@ -26,7 +26,7 @@ from nas.results.records import (
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.stored import open_storage, read_records
 from nas.search.proposals import Proposals
-from nas.search.samplers._optuna import STATES, parameters
+from nas.search.samplers._optuna import STATES, note_constraints, parameters
 from nas.seeds import derive
 
 ENDINGS = {"constraint": REJECTED, "pruned": PRUNED}  # by kind of the error; any other is a failure
@@ -43,6 +43,7 @@ class Study:
         name: Name of the study.
         proposals: What to ask for next.
         objectives: Direction by objective.
+        constraints: Bounds on objectives that are known before the training.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Study:
         name: str,
         proposals: Proposals,
         objectives: Mapping[str, Direction],
+        constraints: Mapping[str, str] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.run = run
         self.proposals = proposals
         self.objectives = dict(objectives)
+        self.constraints = dict(constraints or {})
         self._storage = _open(run)
         study = optuna.create_study(
             storage=self._storage,
@@ -67,6 +70,7 @@ class Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             if study.metric_names is None:
                 study.set_metric_names(list(self.objectives))
+        self._study = study
         self._id = study._study_id
         self._trial_ids = [trial._trial_id for trial in study.get_trials(deepcopy=False)]
         self.records: list[Record] = read_records(self._storage, self._id, self.objectives)
@@ -76,7 +80,7 @@ class Study:
     @property
     def history(self) -> History:
         """All trials so far."""
-        return History(self.records, self.objectives)
+        return History(self.records, self.objectives, self.constraints)
 
     def unfinished(self) -> list[Record]:
         """Trials that an earlier session has asked for and not finished, by number."""
@@ -219,6 +223,7 @@ class Study:
             details["wiring"] = record.wiring
         for name, value in details.items():
             self._storage.set_trial_user_attr(trial_id, name, value)
+        note_constraints(self._study, trial_id, self.history.excesses(record))
         self._set_state(record.number, STATES[record.state], values)
         self.records[record.number] = record
         self._told += 1

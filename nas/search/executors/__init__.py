@@ -42,10 +42,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Progress:
-    """A trial has finished an epoch, and waits for `Executor.answer`; its metrics are numbers."""
+    """A trial has finished an epoch.
+
+    Args:
+        number: Number of the trial.
+        metrics: Its metrics; numbers alone.
+        waits: Whether the trial waits for `Executor.answer`, as it does unless this was its last epoch.
+    """
 
     number: int
     metrics: Mapping[str, float]
+    waits: bool = True
 
 
 @dataclass(frozen=True)

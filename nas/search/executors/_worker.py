@@ -78,6 +78,7 @@ def _run(evaluator: "Evaluator", job: "Job", connection: Connection) -> tuple[An
     """Evaluate one job; the closing message."""
     started = time.perf_counter()
     job.folder.mkdir(parents=True, exist_ok=True)
+    epochs = evaluator.settings(job.architecture).epochs
     with (job.folder / "metrics.jsonl").open("w", encoding="utf-8") as file:
 
         def on_measured(values: Mapping[str, float]) -> None:
@@ -87,8 +88,9 @@ def _run(evaluator: "Evaluator", job: "Job", connection: Connection) -> tuple[An
             file.write(json.dumps(_finite(metrics)) + "\n")
             file.flush()
             numbers = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
-            connection.send(("epoch", job.number, numbers))
-            if connection.recv():
+            waits = numbers["epoch"] < epochs
+            connection.send(("epoch", job.number, numbers, waits))
+            if waits and connection.recv():
                 raise TrialError("pruned", f"stopped after epoch {numbers['epoch']}")
 
         try:

@@ -131,8 +131,8 @@ class LocalExecutor:
                 return None
             case ("measured", number, values):
                 return Measured(number, values)
-            case ("epoch", number, metrics):
-                return Progress(number, metrics)
+            case ("epoch", number, metrics, waits):
+                return Progress(number, metrics, waits)
             case ("completed", number, values, seconds, wiring):
                 worker.job = None
                 return Completed(number, values, seconds, wiring)

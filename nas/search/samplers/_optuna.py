@@ -51,6 +51,12 @@ def parameters(
     )
 
 
+def note_constraints(study: optuna.Study, trial_id: int, excesses: Mapping[str, float]) -> None:
+    """Write by how much a trial exceeds its constraints where Optuna looks for it."""
+    for name, value in excesses.items():
+        optuna.Trial(study, trial_id).set_constraint(name, value)
+
+
 class OptunaSampler:
     """A sampler of Optuna over an in-memory mirror of the history.
 
@@ -113,9 +119,9 @@ class _Mirror:
         """Add what has happened since, in the order in which it happened."""
         by_told = sorted((r for r in history.records if r.told is not None), key=lambda r: r.told or 0)
         for record in history.records[len(self._asked) :]:
-            self._tell(by_told[len(self._told) : record.asked_after])
+            self._tell(by_told[len(self._told) : record.asked_after], history)
             self._asked.append((record, self._ask(record)))
-        self._tell(by_told[len(self._told) :])
+        self._tell(by_told[len(self._told) :], history)
 
     def draw(self, sampler: BaseSampler) -> Architecture:
         """What a sampler suggests.
@@ -144,13 +150,33 @@ class _Mirror:
         if isinstance(sampler, BaseGASampler):
             sampler.get_parent_population(self._study, sampler.get_trial_generation(self._study, trial))
 
-    def _tell(self, records: list[Record]) -> None:
+    def _tell(self, records: list[Record], history: History) -> None:
         for record in records:
             number = self._asked[record.number][1]
-            self._told.append(record)
             if number is not None:
+                trial_id = self._storage.get_trial_id_from_study_id_trial_number(
+                    self._study._study_id, number
+                )
+                note_constraints(self._study, trial_id, history.excesses(record))
                 values = [record.values[name] for name in self._objectives] if record.values else None
-                self._study.tell(number, values, state=STATES[record.state])
+                state = STATES[record.state]
+                if record.state == REJECTED:
+                    values, state = self._worst(record), TrialState.COMPLETE
+                self._study.tell(number, values, state=state)
+            self._told.append(record)
+
+    def _worst(self, rejected: Record) -> list[float]:
+        """Values of a trial that a constraint rejected: what is unknown is as bad as any so far.
+
+        Genetic samplers and Gaussian processes learn of constraints from complete trials alone.
+        """
+        told = [record.values for record in self._told if record.values]
+
+        def worst(name: str, direction: Direction) -> float:
+            values = [known[name] for known in told] or [0.0]
+            return min(values) if direction == "maximize" else max(values)
+
+        return [rejected.cheap.get(name, worst(name, way)) for name, way in self._objectives.items()]
 
 
 def _question(record: Record) -> tuple[Architecture, int]:

@@ -1,5 +1,6 @@
 """`evolution`: non-dominated selection, typed variation, and a surrogate that picks among the children."""
 
+from math import erfc
 from typing import TypeAlias
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from nas.registry import register
 from nas.results.dominance import crowding, non_dominated, ranks
-from nas.results.records import FINISHED, PRUNED, Candidate, History, Origin, Record
+from nas.results.records import FINISHED, PRUNED, REJECTED, Candidate, History, Origin, Record
 from nas.search.curves import expected_end
 from nas.search.samplers._surrogate import (
     Decisions,
@@ -24,7 +25,8 @@ from nas.space.domains import Value
 Key: TypeAlias = tuple[tuple[str, Value], ...]
 CROSSOVER, FRESH = 0.3, 0.1  # shares of the children
 DRAWS = 32
-ENOUGH_CURVES = 6
+ENOUGH_CURVES, ENOUGH_MEASURED = 6, 4
+CONSTRAINT_KERNEL = Kernel(length=1.5, additive=0.6, noise=1e-2)
 LARGEST_FIT = 128
 
 
@@ -36,7 +38,7 @@ class Evolution:
     them come `children` by mutation and crossover, beside a few fresh samples; a Gaussian process per
     objective predicts what each is worth, and the one is proposed from which the hypervolume of the
     front is expected to grow the most. Trials that run, and trials that were stopped, count with the values
-    predicted for them.
+    predicted for them. A child is worth less where a constraint is likely to reject it.
 
     Args:
         startup: Random proposals before the first parents.
@@ -67,7 +69,7 @@ class Evolution:
         view = self._view(space)
         candidates = [c for c in history.candidates if view.decisions(c.architecture) is not None]
         if len(candidates) < self.startup:
-            return space.sample(rng), Origin()
+            return self._start(view, history, rng), Origin()
         losses = np.array([history.losses(candidate.values) for candidate in candidates])
         children = self._children(view, history, self._parents(candidates, losses), rng)
         if not children:
@@ -81,6 +83,7 @@ class Evolution:
             pending = view.vectors([a for a in running if view.decisions(a) is not None])
             offspring = view.encode([child for child, _ in children])
             worth = self._worth(vectors, losses, pending, offspring, rng)
+            worth = (worth + 1e-12) * self._feasibility(view, history, offspring)
             chosen, origin = children[int(worth.argmax())]
         return space.draw(lambda path, domain: chosen[path]), origin
 
@@ -88,6 +91,36 @@ class Evolution:
         if self._known is None or self._known.space is not space:
             self._known = _View(space)
         return self._known
+
+    def _start(self, view: "_View", history: History, rng: np.random.Generator) -> Architecture:
+        """A random point; where constraints have rejected some, one that is likely to keep them."""
+        if all(record.state != REJECTED for record in history.records):
+            return view.space.sample(rng)
+        samples = [view.space.sample(rng) for _ in range(DRAWS)]
+        likely = self._feasibility(view, history, view.vectors(samples))
+        return samples[int((likely >= 0.5).argmax() if likely.max() >= 0.5 else likely.argmax())]
+
+    def _feasibility(
+        self, view: "_View", history: History, points: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Probability `(n,)` of each point to keep every constraint, by a Gaussian process for each.
+
+        Gardner et al., Bayesian optimization with inequality constraints, ICML 2014, equation 6.
+        """
+        probability = np.ones(len(points))
+        for name in history.constraints:
+            known = [record for record in history.records if name in record.cheap]
+            known = [record for record in known if view.decisions(record.architecture) is not None]
+            if len(known) < ENOUGH_MEASURED:
+                continue
+            known = known[-LARGEST_FIT:]
+            excess = np.array([history.excesses(record)[name] for record in known])
+            scaled = np.sign(excess) * np.log1p(np.abs(excess) / (np.median(np.abs(excess)) or 1.0))
+            vectors = view.vectors([record.architecture for record in known])
+            process = GaussianProcess(distances(vectors, vectors), scaled, CONSTRAINT_KERNEL)
+            mean, deviation = process.predict(distances(points, vectors))
+            probability *= [erfc(z / 2**0.5) / 2 for z in mean / deviation]
+        return probability
 
     def _stopped(self, view: "_View", history: History) -> list[tuple[Architecture, NDArray[np.float64]]]:
         """Pruned trials with the losses that they would have ended with, judged when they were stopped."""
