@@ -182,7 +182,8 @@ class Experiment(_Section):
     def difference(self, other: "Experiment") -> str | None:
         """Key path of the first thing that makes `other` another search; None where it is the same.
 
-        Where trials run and how many there are may change from one session to the next.
+        Where trials run and how many there are may change from one session to the next, and so may the
+        space, with the plugins that it needs.
         """
         mine, theirs = (_comparable(experiment) for experiment in (self, other))
         return next((key for key in mine | theirs if mine.get(key) != theirs.get(key)), None)
@@ -317,7 +318,7 @@ def _keys_at(path: Sequence[str]) -> list[str]:
 
 def _comparable(experiment: Experiment) -> dict[str, str]:
     data = experiment.to_data()
-    del data["execution"], data["search"]["trials"], data["search"]["stop"]
+    del data["execution"], data["search"]["trials"], data["search"]["stop"], data["space"], data["plugins"]
     parts: dict[str, Any] = {"objectives": data.pop("objectives")}  # in the order of the values
     for section, content in data.items():
         if isinstance(content, dict):

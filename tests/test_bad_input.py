@@ -423,7 +423,6 @@ def test_a_second_start_without_resume(refused, started):
     ("override", "difference"),
     [
         ("search.seed=1", "search.seed differs"),
-        ("space.fusion=late", "space.fusion differs"),
         ("objectives={accuracy: maximize}", "objectives differs"),
         ("constraints={parameters: '<= 5'}", "constraints.parameters differs"),
     ],

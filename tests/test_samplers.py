@@ -205,7 +205,9 @@ def constrained(proposer, trials, bound, seed=0):
         history = History(records, OBJECTIVES, {"parameters": f"<= {bound}"})
         architecture = proposer.propose(SPACE, history, derive(seed, number))
         values = measure(architecture)
-        record = Record(number, seed, architecture, COMPLETE, number, cheap={"parameters": values["parameters"]})
+        record = Record(
+            number, seed, architecture, COMPLETE, number, cheap={"parameters": values["parameters"]}
+        )
         if values["parameters"] > bound:
             record = replace(record, state=REJECTED, told=number, failure=("constraint", "too large"))
         else:

@@ -1,5 +1,6 @@
 """`python -m nas.search` as a process: what it shows, how it is interrupted and killed, how it goes on."""
 
+import json
 import os
 import shlex
 import shutil
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 from searches import (
     DEADLINE_SECONDS,
     ENVIRONMENT,
+    SEARCH,
     TRIALS,
     alive,
     events,
@@ -57,8 +59,9 @@ def test_a_search_runs_all_its_trials_whatever_some_of_them_do(finished_search):
 
 def test_a_search_shows_a_line_per_trial_then_the_front_and_where_to_look(finished_search):
     shown = (finished_search / "stdout").read_text()
-    for number in range(1, TRIALS + 1):
-        assert f"[{number}/{TRIALS}]" in shown
+    budget = SEARCH["search"]["trials"]
+    for number in range(1, budget + 1):
+        assert f"[{number}/{budget}]" in shown
     assert "front of" in shown
     for name in ("pareto.png", "pareto.csv", "report.html"):
         assert str(finished_search / "run" / name) in shown
@@ -95,10 +98,47 @@ def test_resuming_a_finished_search_shows_the_front_and_changes_nothing(copied, 
 def test_resuming_with_more_trials_adds_them(copied):
     experiment, run = copied
     before = results(run)
-    done = search(experiment, run, "--resume", "--trials", str(TRIALS + 2))
+    done = search(experiment, run, "--resume", "--trials", str(SEARCH["search"]["trials"] + 2))
     assert done.returncode == 0, done.stderr
     assert results(run)[:TRIALS] == before
-    assert len(results(run)) == TRIALS + 2
+    assert sum(row["state"] != "rejected" for row in rows(run)) == SEARCH["search"]["trials"] + 2
+
+
+def test_a_search_goes_on_in_a_space_that_has_grown(copied):
+    experiment, run = copied
+    before = results(run)
+    moods = "{choice: [good, talkative, angry, blank, leaving]}"
+    grown = [
+        f"space.fusion.choice.moody.mood={moods}",
+        "space.fusion.choice.late={}",
+        "space.dim.choice=[4, 8, 12, 16]",
+    ]
+    options = [word for text in grown for word in ("--set", text)]
+    done = search(experiment, run, "--resume", "--trials", "20", *options)
+    assert done.returncode == 0, done.stderr
+    assert f"The space has changed; {TRIALS} of {TRIALS} trials lie in it" in done.stdout
+    assert results(run)[:TRIALS] == before
+    added = [
+        json.loads((run / "trials" / row["number"] / "architecture.json").read_text())
+        for row in rows(run)[TRIALS:]
+    ]
+    assert any("late" in tree["fusion"] or tree["dim"] == 12 for tree in added)
+    stored = optuna.load_study(study_name="toy", storage=f"sqlite:///{run / 'study.db'}").trials
+    assert "fusion" in stored[0].params
+    assert "fusion (2)" in stored[-1].params
+    again = search(experiment, run, "--resume", "--trials", "21", *options)
+    assert again.returncode == 0, again.stderr
+    assert "The space has changed" not in again.stdout
+
+
+def test_a_space_in_which_no_trial_lies_is_another_search(copied, capsys):
+    experiment, run = copied
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file() and file.name != ".lock"}
+    assert main([str(experiment), "--run-dir", str(run), "--resume", "--set", "space.dim=5"]) == 2
+    error = capsys.readouterr().err
+    assert f"the space has changed so that none of the {TRIALS} trials in {run} lies in it" in error
+    assert "(trial 0: dim: 8 is not the pinned value 5)" in error
+    assert all(file.read_bytes() == content for file, content in before.items())
 
 
 def test_resuming_where_there_is_nothing_is_refused_and_leaves_nothing(tmp_path, capsys):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from nas.results.run_directory import RunDirectory
     from nas.search.setup import Setup
+    from nas.space import Architecture, SearchSpace
 
 
 def _parser() -> Parser:
@@ -120,6 +121,31 @@ def _check_run(run: "RunDirectory", setup: "Setup", resume: bool) -> None:
             f"{run.path} holds a run of this experiment already; continue it with --resume, "
             "or choose another folder with --run-dir"
         )
+    if stored.space != setup.experiment.space:
+        _check_space(run, setup)
+
+
+def _check_space(run: "RunDirectory", setup: "Setup") -> None:
+    """A space that has changed since may go on from the trials that still lie in it."""
+    from nas.results.stored import read_history
+
+    records = read_history(run).records
+    inside = sum(record.architecture in setup.space for record in records)
+    if records and not inside:
+        raise RequestError(
+            f"the space has changed so that none of the {len(records)} trials in {run.path} lies in it "
+            f"(trial 0: {_why_outside(setup.space, records[0].architecture)}); "
+            "choose another folder with --run-dir"
+        )
+    print(f"The space has changed; {inside} of {len(records)} trials lie in it and guide the search.")
+
+
+def _why_outside(space: "SearchSpace", architecture: "Architecture") -> str:
+    try:
+        space.decisions(architecture)
+    except ValueError as error:
+        return str(error)
+    return "it lies in it"
 
 
 def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:

@@ -1,5 +1,6 @@
 """The study: the sequence of trials, kept in an Optuna storage with one writer."""
 
+import itertools
 import json
 import warnings
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
@@ -72,7 +74,11 @@ class Study:
                 study.set_metric_names(list(self.objectives))
         self._study = study
         self._id = study._study_id
-        self._trial_ids = [trial._trial_id for trial in study.get_trials(deepcopy=False)]
+        stored = study.get_trials(deepcopy=False)
+        self._trial_ids = [trial._trial_id for trial in stored]
+        self._distributions: dict[str, BaseDistribution] = {}
+        for trial in stored:
+            self._distributions = trial.distributions | self._distributions
         self.records: list[Record] = read_records(self._storage, self._id, self.objectives)
         self._told = sum(record.finished for record in self.records)
         self._log_what_a_kill_kept_back()
@@ -194,11 +200,14 @@ class Study:
         self._storage.engine.dispose()
 
     def _store(self, record: Record) -> int:
-        values, distributions = parameters(self.proposals.space, record.architecture)
+        space, architecture = self.proposals.space, record.architecture
+        # A replicate of what the space once had has no decisions in it.
+        values, distributions = parameters(space, architecture) if architecture in space else ({}, {})
+        names = {path: self._name(path, distribution) for path, distribution in distributions.items()}
         trial = create_trial(
             state=STATES[record.state],
-            params=values,
-            distributions=distributions,
+            params={names[path]: value for path, value in values.items()},
+            distributions={names[path]: distribution for path, distribution in distributions.items()},
             user_attrs={
                 "architecture": record.architecture.to_data(),
                 "architecture_id": record.architecture.id,
@@ -208,6 +217,16 @@ class Study:
             },
         )
         return self._storage.create_new_trial(self._id, template_trial=trial)
+
+    def _name(self, path: str, distribution: BaseDistribution) -> str:
+        """What the database calls a decision: by another name once its choices have changed.
+
+        Optuna refuses a categorical parameter whose choices are not those that it had before.
+        """
+        name, versions = path, itertools.count(2)
+        while not _compatible(self._distributions.setdefault(name, distribution), distribution):
+            name = f"{path} ({next(versions)})"
+        return name
 
     def _finish(self, record: Record, values: list[float] | None) -> None:
         """Write the result; the change of state is last, and is what makes the trial finished."""
@@ -236,6 +255,14 @@ class Study:
 def _ending(record: Record) -> str:
     """The event that ends a trial in the state of the record."""
     return "told" if record.state == COMPLETE else record.state
+
+
+def _compatible(known: BaseDistribution, other: BaseDistribution) -> bool:
+    try:
+        check_distribution_compatibility(known, other)
+    except ValueError:
+        return False
+    return True
 
 
 def _open(run: RunDirectory) -> RDBStorage:

@@ -1,0 +1,70 @@
+"""Which components fail again and again."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas.results.records import COMPLETE, FAILED, PRUNED, History
+
+LEAST = 3
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """A component of which over half of the trials have failed.
+
+    Args:
+        slot: Where it stands in the architecture, as a path of keys.
+        component: Its name.
+        failed: How many of its trials have failed.
+        trained: How many of its trials were trained at all; those that a constraint rejected were not.
+        kinds: How many by the kind of their failure.
+    """
+
+    slot: str
+    component: str
+    failed: int
+    trained: int
+    kinds: Mapping[str, int]
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in self.kinds.items())
+        return f"{self.failed} of {self.trained} trials with {self.slot} = {self.component} failed ({kinds})"
+
+
+def poisoned(history: History) -> list[Poisoned]:
+    """Components of which over half of the trials fail, at least three of them.
+
+    A component that every trial has is no region: it cannot be told from all the others.
+
+    Args:
+        history: The trials.
+    """
+    ends = [record for record in history.records if record.state in {COMPLETE, PRUNED, FAILED}]
+    trained: Counter[tuple[str, str]] = Counter()
+    kinds: dict[tuple[str, str], Counter[str]] = {}
+    for record in ends:
+        for selection in set(_selections(record.architecture)):
+            trained[selection] += 1
+            if record.state == FAILED and record.failure:
+                kinds.setdefault(selection, Counter())[record.failure[0]] += 1
+    found = [
+        Poisoned(*which, counts.total(), trained[which], dict(counts)) for which, counts in kinds.items()
+    ]
+    found = [region for region in found if region.trained < len(ends)]
+    return [region for region in found if region.failed >= LEAST and region.trained / 2 < region.failed]
+
+
+def _selections(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Every choice of a component in an architecture: the slot, and the component's name."""
+    for key, value in tree.items():
+        if not isinstance(value, Mapping):
+            continue
+        slot = f"{path}.{key}" if path else key
+        if len(value) == 1 and isinstance(next(iter(value.values())), Mapping):
+            [(name, settings)] = value.items()
+            yield slot, name
+            yield from _selections(settings, f"{slot}.{name}")
+        else:
+            yield from _selections(value, slot)
