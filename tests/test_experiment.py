@@ -226,14 +226,10 @@ BASE = "data: toy\nspace: {dim: 8, fusion: {choice: [late, concat]}}\nplugins: [
         ("search.seed=1", "search.seed"),
         ("search.sampler=random", "search.sampler"),
         ("training.epochs=3", "training.epochs"),
-        ("space.dim=9", "space.dim"),
-        ("space.head=linear", "space.head"),
-        ("space.fusion={choice: [concat, late]}", "space.fusion"),
         ("objectives={accuracy: maximize, parameters: minimize, flops: minimize}", "objectives"),
         ("objectives={parameters: minimize, accuracy: maximize}", "objectives"),
         ("objectives={accuracy: maximize}", "objectives"),
         ("constraints.parameters='<= 5'", "constraints.parameters"),
-        ("plugins=[b.py]", "plugins"),
         ("data=other", "data"),
         ("name=other", "name"),
     ],
@@ -245,8 +241,19 @@ def test_the_difference_of_two_searches_is_named_whichever_is_asked(write, overr
     assert other.difference(one).startswith(key)
 
 
-@pytest.mark.parametrize("override", ["search.trials=9", "execution.workers=3", "training.epochs=12"])
-def test_where_trials_run_and_how_many_make_no_other_search(write, override):
+@pytest.mark.parametrize(
+    "override",
+    [
+        "search.trials=9",
+        "execution.workers=3",
+        "training.epochs=12",
+        "space.dim=9",
+        "space.head=linear",
+        "space.fusion={choice: [concat, late]}",
+        "plugins=[b.py]",
+    ],
+)
+def test_where_trials_run_how_many_and_what_a_space_grows_make_no_other_search(write, override):
     file = write(BASE)
     assert load(file).difference(load(file, override)) is None
 

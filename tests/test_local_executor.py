@@ -41,9 +41,9 @@ def run_all(executor, jobs):
 
 
 def answered(executor, reports):
-    """The reports, of which those of an epoch have been answered: go on."""
+    """The reports, of which those of an epoch have been answered: go on; the last one asks for nothing."""
     for report in reports:
-        if isinstance(report, Progress):
+        if isinstance(report, Progress) and report.waits:
             executor.answer(report.number, stop=False)
     return reports
 

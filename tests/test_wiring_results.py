@@ -304,7 +304,7 @@ def test_progress_is_numbers_and_what_is_not_finite_is_null_and_no_number(search
     monkeypatch.setattr("nas.training.measures.measure", lambda edges, segments: dict(unknown))
     run, executor = search("learned", tmp_path / "run")
     assert [name for name, *_ in executor.messages] == ["measured", *["epoch"] * EPOCHS]
-    for _, number, metrics in executor.messages:
+    for _, number, metrics, *_ in executor.messages:
         assert number == 0
         assert all(isinstance(value, int | float) for value in metrics.values())
     found = recorded(run)
