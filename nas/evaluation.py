@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from nas.registry import available, create, get
 from nas.seeds import derive
 from nas.space import Architecture
 from nas.training import Epoch, train
+from nas.training.inheritance import Ancestor, inherit
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Evaluation:
 
     Args:
         values: Final objectives by name; logged ones included.
-        epochs: Metrics of every epoch: `epoch`, `train_loss`, `seconds`, the objectives, and what is
+        epochs: Metrics of every epoch: `epoch`, `train_loss`, `seconds`, the objectives, in the first one
+            `inherited` (see `nas.training.inheritance.inherit`) where there is an ancestor, and what is
             known of the wiring; nested under `wiring` the measures of `nas.training.Epoch`.
         seconds: Time of the whole evaluation.
         network: The trained network.
@@ -84,6 +87,7 @@ class Evaluator:
         seed: int,
         on_epoch: Callable[[dict[str, Any]], None] = lambda metrics: None,
         on_measured: Callable[[Mapping[str, float]], None] = lambda cheap: None,
+        ancestor: Path | None = None,
     ) -> Evaluation:
         """Train a network of `architecture` on the training split, measure it on validation.
 
@@ -92,6 +96,7 @@ class Evaluator:
             seed: Seed of everything random.
             on_epoch: Called with the metrics of every epoch; a `TrialError` that it raises ends the trial.
             on_measured: Called before the training with the objectives that are known by then.
+            ancestor: Folder of the trial from whose weights the training starts; None: from scratch.
 
         Raises:
             TrialError: The training diverges, the memory is not enough, a constraint is violated,
@@ -100,6 +105,7 @@ class Evaluator:
         started = time.perf_counter()
         try:
             network = self.build(architecture, seed)
+            lineage = {"inherited": self._inherit(network, ancestor)} if ancestor else {}
             cheap = self.measure(network)
             on_measured(cheap)
             self._check(cheap)
@@ -111,6 +117,7 @@ class Evaluator:
                     {"epoch": epoch.number, "train_loss": epoch.train_loss, "seconds": epoch.seconds}
                     | measured
                     | epoch.wiring
+                    | (lineage if epoch.number == 1 else {})
                 )
                 on_epoch(epochs[-1])
 
@@ -150,6 +157,9 @@ class Evaluator:
     ) -> None:
         settings = self.settings(architecture)
         train(network, self.splits["train"], self.splits["validation"], settings, seed, on_epoch)
+
+    def _inherit(self, network: Network, ancestor: Path) -> float:
+        return inherit(network, Ancestor.load(ancestor), self.dataset.modalities, self.dataset.task)
 
     def _check(self, cheap: Mapping[str, float]) -> None:
         for name, bound in self.constraints.items():

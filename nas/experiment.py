@@ -75,6 +75,8 @@ class Search(_Section):
         pruner: What stops trials early.
         seeds: Trainings of every architecture, each a trial with its own seed.
         racing: Share of the trials that repeat networks whose place on the front is in doubt.
+        inheritance: Share of the trials with a parent on the front that start from its weights; the others
+            are the control group by which the bias of inheritance is measured.
     """
 
     sampler: Selection = {"tpe": {}}
@@ -84,6 +86,7 @@ class Search(_Section):
     pruner: Selection = {"none": {}}
     seeds: int = Field(1, ge=1)
     racing: float = Field(0.0, ge=0, lt=1)
+    inheritance: float = Field(0.0, ge=0, le=1)
 
 
 class Training(_Section):

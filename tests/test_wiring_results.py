@@ -14,6 +14,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import same_color, to_hex, to_rgba
 from matplotlib.image import imread
 from safetensors.numpy import load_file
+from searches import InThisProcess
 
 import nas
 from nas.evaluation import Evaluator
@@ -27,8 +28,6 @@ from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
 from nas.results.wiring import Wiring, wirings
 from nas.search.driver import drive
-from nas.search.executors import Completed
-from nas.search.executors._worker import _run
 from nas.search.setup import prepare
 from nas.search.study import Study
 from nas.topologies import Edges, measure
@@ -73,34 +72,6 @@ SPACE = {
     "head": "linear",
 }
 made: dict[str, RunDirectory] = {}
-
-
-class InThisProcess:
-    """An executor that evaluates a job when it is waited for."""
-
-    def __init__(self, evaluator):
-        self.evaluator = evaluator
-        self.jobs = []
-        self.room = 1
-
-    def submit(self, job):
-        self.jobs.append(job)
-        self.room = 0
-
-    def wait(self, seconds):
-        self.messages = []
-        state, *details = _run(self.evaluator, self.jobs[-1], self)
-        assert state == "completed", details
-        return [Completed(*details)]
-
-    def send(self, message):
-        self.messages.append(message)
-
-    def recv(self):
-        return False  # go on
-
-    def close(self):
-        pass
 
 
 @pytest.fixture

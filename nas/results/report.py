@@ -12,6 +12,7 @@ from nas.results.figures import figure
 from nas.results.layers import layers
 from nas.results.plots import front_picture, png
 from nas.results.records import Candidate, History
+from nas.results.remarks import certainty, remarks
 from nas.results.run_directory import LOGGED, RunDirectory, write_atomically
 from nas.results.stored import read_history
 
@@ -29,13 +30,15 @@ def write_report(run: RunDirectory) -> None:
     picture = png(front_picture(history, experiment.name))
     write_atomically(run.path / "pareto.png", picture)
     columns = [*history.objectives, *(name for name in LOGGED if name not in history.objectives)]
+    odds = certainty(history)
     page = _template().render(
         name=experiment.name,
         counts=_counts(history),
         objectives=", ".join(f"{name} ({direction})" for name, direction in history.objectives.items()),
         front_picture=base64.b64encode(picture).decode(),
-        columns=columns,
-        front=[_member(run, candidate, columns) for candidate in history.front()],
+        remarks=remarks(history),
+        columns=[*columns, "probability"],
+        front=[_member(run, candidate, columns, odds[candidate.number]) for candidate in history.front()],
         failures=[record for record in history.records if record.failure],
         experiment=run.experiment_file.read_text(encoding="utf-8"),
     )
@@ -56,11 +59,11 @@ def _counts(history: History) -> str:
     )
 
 
-def _member(run: RunDirectory, candidate: Candidate, columns: list[str]) -> dict[str, Any]:
+def _member(run: RunDirectory, candidate: Candidate, columns: list[str], odds: float) -> dict[str, Any]:
     architecture = candidate.architecture
     return {
         "number": candidate.number,
-        "figures": [figure(candidate.values.get(name)) for name in columns],
+        "figures": [*(figure(candidate.values.get(name)) for name in columns), f"{odds:.0%}"],
         "parts": [" ".join(architecture[slot]) for slot in ("connector", "fusion", "head")],
         "layers": layers(run, candidate.records[0]),
         "architecture": json.dumps(architecture.to_data(), indent=1),

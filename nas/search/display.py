@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from nas.results.failures import poisoned
 from nas.results.figures import figure
 from nas.results.records import COMPLETE, FAILED, PRUNED, REJECTED, RUNNING, History, Record
+from nas.results.remarks import remarks
 from nas.results.run_directory import LOGGED, RunDirectory
 from nas.search.executors import Completed, Failed, Report
 from nas.search.executors import Progress as EpochDone
@@ -134,8 +134,8 @@ def show_front(history: History, run: RunDirectory) -> None:
         records = [record for record in history.records if record.state == state]
         if records:
             _say(console, f"{len(records)} {state}; the last: {_line(records[-1], history)}")
-    for region in poisoned(history):
-        _say(console, f"warning: {region}")
+    for remark in remarks(history):
+        _say(console, remark)
     for name in ("pareto.png", "pareto.csv", "report.html"):
         _say(console, f"  {run.path / name}")
     _say(console, f"Look at every trial with\n  python -m nas.dashboard {run.path}")

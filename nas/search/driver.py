@@ -98,10 +98,14 @@ class _Session:
     def fill(self) -> bool:
         """Start trials while there is room for them; whether any is running."""
         while self.executor.room and (record := self._next()):
-            folder = self.run.trial(record.number)
-            self.executor.submit(Job(record.number, record.seed, record.architecture, folder))
+            self.executor.submit(self._job(record))
             self._running.add(record.number)
         return bool(self._running)
+
+    def _job(self, record: Record) -> Job:
+        parent = record.origin.inherits
+        ancestor = None if parent is None else self.run.trial(parent)
+        return Job(record.number, record.seed, record.architecture, self.run.trial(record.number), ancestor)
 
     def _next(self) -> Record | None:
         """The next trial to start: what has to be run again, then what is new; None for none."""
@@ -164,9 +168,10 @@ def budgeted(records: Sequence[Record]) -> int:
 
 
 def keep_front_weights(study: Study, run: RunDirectory) -> None:
-    """Only members of the front keep their weights; what is running may yet become one."""
+    """Only members of the front keep their weights; what is running may yet become one, or start from one."""
     kept = {candidate.number for candidate in study.history.front()}
     kept |= {record.number for record in study.records if record.state == RUNNING}
+    kept |= {record.origin.inherits for record in study.unfinished() if record.origin.inherits is not None}
     for folder in (run.path / "trials").glob("*/weights.safetensors"):
         if int(folder.parent.name) not in kept:
             folder.unlink()

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Proposals:
             `nas.network.identity`; the architecture's own id for None.
         seeds: Trainings of every architecture, each with its own seed.
         racing: Share of the trials that repeat networks whose place on the front is in doubt.
+        inheritance: Share of the children of a member of the front that start from its weights.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Proposals:
         identify: Callable[[Architecture], str] | None = None,
         seeds: int = 1,
         racing: float = 0.0,
+        inheritance: float = 0.0,
     ) -> None:
         self.space = space
         self.sampler = sampler
         self.seed = seed
         self.seeds = seeds
         self.racing = racing
+        self.inheritance = inheritance
         self._identify = identify or (lambda architecture: architecture.id)
         self._ids: dict[Architecture, str] = {}
 
@@ -92,10 +95,19 @@ class Proposals:
         for attempt in range(ATTEMPTS):
             proposal = self._propose(history, self.proposal_seed(number, attempt))
             if self.identity(proposal.architecture) not in seen:
-                return proposal
+                return replace(proposal, origin=self._inheriting(proposal.origin, history))
         rng = np.random.default_rng(derive(self.seed, number, "unseen"))
         unseen = self._sample_unseen(seen, rng) or self._pick_unseen(seen, rng)
         return None if unseen is None else Proposal(unseen, Origin())
+
+    def _inheriting(self, origin: Origin, history: History) -> Origin:
+        """The origin with the parent whose weights it inherits, by lot; none that has no weights any more."""
+        lot = np.random.default_rng(derive(self.seed, len(history.records), "inheritance")).random()
+        if not origin.parents or lot >= self.inheritance:
+            return origin
+        parent = origin.parents[0]
+        kept = {candidate.number for candidate in history.front()}
+        return replace(origin, inherits=parent) if parent in kept else origin
 
     def _propose(self, history: History, seed: int) -> Proposal:
         if hasattr(self.sampler, "breed"):

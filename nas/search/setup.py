@@ -79,6 +79,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         lambda architecture: identity(architecture, dataset.modalities, dataset.task),
         search.seeds,
         search.racing,
+        search.inheritance,
     )
     return Setup(resolved, dataset, space, proposals, pruner, warnings)
 

@@ -177,6 +177,7 @@ class Study:
                 "proposal_seed": self.proposals.proposal_seed(record.number),
                 "operator": record.origin.operator,
                 "parents": record.origin.parents,
+                "inherits": record.origin.inherits,
                 "asked_after": record.asked_after,
                 "architecture_id": record.architecture.id,
             }

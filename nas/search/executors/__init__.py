@@ -24,12 +24,14 @@ class Job:
         seed: Seed of everything random in it.
         architecture: What to evaluate.
         folder: Where the worker leaves metrics and weights.
+        ancestor: Folder of the trial from whose weights the training starts; None: from scratch.
     """
 
     number: int
     seed: int
     architecture: Architecture
     folder: Path
+    ancestor: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _run(evaluator: "Evaluator", job: "Job", connection: Connection) -> tuple[An
                 raise TrialError("pruned", f"stopped after epoch {numbers['epoch']}")
 
         try:
-            evaluation = evaluator(job.architecture, job.seed, on_epoch, on_measured)
+            evaluation = evaluator(job.architecture, job.seed, on_epoch, on_measured, job.ancestor)
             _save(evaluation, job.folder / "weights.safetensors")
         except TrialError as error:
             return "failed", job.number, _with_traceback(error, job.folder), time.perf_counter() - started
