@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nas.results.belonging import belonging
-from nas.results.records import FAILED, History, Origin, Record
+from nas.results.records import FAILED, RUNNING, History, Origin, Record
 from nas.seeds import derive
 from nas.space import Architecture, SearchSpace
 
@@ -62,7 +62,12 @@ class Proposals:
         self._ids: dict[Architecture, str] = {}
 
     def next(self, history: History) -> Proposal | None:
-        """The next proposal; None when every network of the space has had its trainings."""
+        """The next proposal; None when every network of the space has had its trainings.
+
+        Of a trial that has not finished, its architecture counts and nothing else: what else is known
+        of it depends on the moment, and no replay could repeat that.
+        """
+        history = replace(history, records=[r if r.finished else unfinished(r) for r in history.records])
         return self._planned(history) or self._raced(history) or self._new(history)
 
     def _planned(self, history: History) -> Proposal | None:
@@ -135,6 +140,11 @@ class Proposals:
         if architecture not in self._ids:
             self._ids[architecture] = self._identify(architecture)
         return self._ids[architecture]
+
+
+def unfinished(record: Record) -> Record:
+    """A trial as it was when it was asked for."""
+    return Record(record.number, record.seed, record.architecture, RUNNING, record.asked_after, record.origin)
 
 
 def _replicate(first: Record, operator: str = "replicate") -> Proposal:

@@ -1,0 +1,83 @@
+"""A run replays: what was asked follows from the order in which trials ended, whatever it was."""
+
+import random
+import sqlite3
+
+import pytest
+
+from nas.errors import TrialError
+from nas.experiment import Experiment
+from nas.modality import ModalitySpec, Task
+from nas.registry import create
+from nas.results.run_directory import RunDirectory
+from nas.search.proposals import Proposals
+from nas.search.replay import replay
+from nas.search.study import Study
+from nas.space.assemble import assemble
+
+OBJECTIVES = {"accuracy": "maximize", "parameters": "minimize"}
+MODALITIES = {"image": ModalitySpec("image", (1, 8, 8)), "text": ModalitySpec("text", (5,), 7)}
+SPACE = assemble({"dim": {"int": [4, 64]}, "head": "linear", "connector": "none"}, MODALITIES)
+SAMPLERS = {"random": {}, "tpe": {"startup": 6}, "nsga2": {"population": 6}, "evolution": {"startup": 5}}
+
+
+def proposals(sampler):
+    made = create("sampler", sampler, **SAMPLERS[sampler])
+    return Proposals(SPACE, made, 3, racing=0.2, inheritance=0.5)
+
+
+def searched(folder, sampler, trials=24, workers=3):
+    """A run of which the trials end in an order of their own."""
+    run, dice = RunDirectory(folder), random.Random(sampler)
+    experiment = Experiment(
+        name="toy", data={"toy": {}}, objectives=OBJECTIVES, constraints={"parameters": "<= 3000"}
+    )
+    run.create(experiment, MODALITIES, Task("classification", ("a", "b")))
+    study = Study(run, "toy", proposals(sampler), OBJECTIVES, experiment.constraints)
+    running = []
+    while len(study.records) < trials or running:
+        while len(running) < workers and len(study.records) < trials:
+            running.append(study.ask().number)
+        number = dice.choice(running)
+        dim = study.records[number].architecture["dim"]
+        values = {"accuracy": dice.random() + dim / 100, "parameters": dim**2.0}
+        step = dice.choice(["measure", "progress", "progress", "tell", "tell", "fail", "prune"])
+        if step == "measure":
+            study.measure(number, {"parameters": values["parameters"]})
+        elif step == "progress":
+            study.progress(number, {"epoch": 1, "accuracy": values["accuracy"]})
+        else:
+            running.remove(number)
+            study.measure(number, {"parameters": values["parameters"]})
+            study.progress(number, {"epoch": 1, "accuracy": values["accuracy"]})
+            if step == "tell":
+                study.tell(number, values, 1.0)
+            else:
+                study.fail(number, TrialError("nan" if step == "fail" else "pruned", ""), 1.0)
+    study.close()
+    return run
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_proposal_follows_from_the_order_in_which_trials_ended(sampler, tmp_path):
+    run = searched(tmp_path / "run", sampler)
+    asked = list(replay(run, proposals(sampler)))
+    assert [trial.number for trial in asked] == list(range(24))
+    assert all(trial.proposed == trial.recorded for trial in asked)
+
+
+def test_a_run_of_which_a_result_was_changed_does_not_replay(tmp_path):
+    run = searched(tmp_path / "run", "evolution")
+    with sqlite3.connect(run.database) as database:
+        database.execute("UPDATE trial_values SET value = 1 - value WHERE objective = 0")
+    asked = list(replay(run, proposals("evolution")))
+    assert any(trial.proposed != trial.recorded for trial in asked)
+
+
+def test_the_search_that_a_command_has_made_replays(finished_search):
+    from nas.search.setup import prepare
+
+    setup = prepare(finished_search / "toy.yaml", [])
+    asked = list(replay(RunDirectory(finished_search / "run"), setup.proposals))
+    assert len(asked) >= 12
+    assert all(trial.proposed == trial.recorded for trial in asked)
