@@ -15,7 +15,7 @@ from nas.space import Architecture, SearchSpace
 ATTEMPTS = 4
 SAMPLES = 200
 ENUMERABLE = 1_000_000
-FIRST_RACE = 8  # candidates before replicates are spent on the front
+FIRST_RACE = 16  # trials before replicates are spent on the front
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ class Proposals:
         """One more training of the candidate about whose place on the front it says most."""
         candidates = history.candidates
         extra = sum(record.origin.operator == "race" for record in history.records)
-        due = extra < self.racing * (len(history.records) + 1)
-        if not due or len(candidates) < FIRST_RACE:
+        if not candidates or extra >= self.racing * (len(history.records) + 1 - FIRST_RACE):
             return None
         asked = Counter(record.architecture for record in history.records if record.state != FAILED)
         odds = belonging(history, derive(self.seed, len(history.records), "race"))

@@ -41,7 +41,7 @@ class Evolution:
     predicted for them. A child is worth less where a constraint is likely to reject it.
 
     Args:
-        startup: Random proposals before the first parents.
+        startup: Proposals spread over the space before the first parents.
         population: Candidates that may become parents.
         children: Children among which the surrogate picks; with 1 there is no surrogate.
     """
@@ -93,12 +93,18 @@ class Evolution:
         return self._known
 
     def _start(self, view: "_View", history: History, rng: np.random.Generator) -> Architecture:
-        """A random point; where constraints have rejected some, one that is likely to keep them."""
-        if all(record.state != REJECTED for record in history.records):
-            return view.space.sample(rng)
+        """Of random points the one farthest from all trials, among those likely to keep the constraints."""
         samples = [view.space.sample(rng) for _ in range(DRAWS)]
-        likely = self._feasibility(view, history, view.vectors(samples))
-        return samples[int((likely >= 0.5).argmax() if likely.max() >= 0.5 else likely.argmax())]
+        vectors = view.vectors(samples)
+        likely = np.ones(len(samples))
+        if any(record.state == REJECTED for record in history.records):
+            likely = self._feasibility(view, history, vectors)
+        tried = [record.architecture for record in history.records]
+        nearest = np.ones(len(samples))
+        if known := [a for a in tried if view.decisions(a) is not None]:
+            nearest = distances(vectors, view.vectors(known))[0].min(1)
+        # Far from the trials first, but no such point can make up for one that is sure to be rejected.
+        return samples[int(np.lexsort((nearest, np.minimum(likely, 0.5)))[-1])]
 
     def _feasibility(
         self, view: "_View", history: History, points: NDArray[np.float64]
