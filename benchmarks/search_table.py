@@ -2,13 +2,13 @@
 
     python benchmarks/search_table.py --repeats 30 --trials 200 --picture docs/search.png
 
-Prints one JSON line per method; `+racing` after a sampler lets it spend a tenth of its trials on repeating
-networks whose place on the front is in doubt. `coverage` is the share of the whole table's hypervolume that the
-architectures on the front reach by their means over the seeds, with half of the 95 % interval of the
-mean over the repeats; `to_random` is the number of trials after which the mean is where random search
-ends. Pruners run under random search: `coverage_kept` is their coverage beside that of the same
-search without them, `epochs_share` the epochs that they train of all. Ray's ASHA judges the accuracy
-alone, as it does for its users.
+Prints one JSON line per method; `+racing` after a sampler lets it spend a tenth of its trials on
+repeating networks whose place on the front is in doubt. `coverage` is the share of the whole table's
+hypervolume that the architectures on the front reach by their means over the seeds, with half of the
+95 % interval of the mean over the repeats; `to_random` is the number of trials after which the mean is
+where random search ends. Pruners run under random search: `coverage_kept` is their coverage beside that
+of the same search without them, `epochs_share` the epochs that they train of all. Ray's ASHA judges the
+accuracy alone, as it does for its users.
 """
 
 import argparse
