@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nas.registry import create as create
     from nas.registry import get as get
     from nas.registry import register as register
+    from nas.results.exported import load as load
     from nas.space import Architecture as Architecture
     from nas.space import Choice as Choice
     from nas.space import Component as Component
@@ -41,6 +42,7 @@ _HOMES = {
     "nas.network": ("Network", "build"),
     "nas.registry": ("available", "create", "get", "register"),
     "nas.space": ("Architecture", "Choice", "Component", "Float", "Int", "SearchSpace"),
+    "nas.results.exported": ("load",),
     "nas.sparse": ("SparseLinear",),
     "nas.topologies": ("Edges",),
 }

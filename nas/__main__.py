@@ -11,6 +11,7 @@ COMMANDS = {
     "search": "nas.search.__main__",
     "report": "nas.report",
     "retrain": "nas.retrain",
+    "export": "nas.export",
     "dashboard": "nas.dashboard",
     "components": "nas.components",
 }

@@ -1,0 +1,111 @@
+"""Exported networks: one safetensors file that rebuilds a network without its experiment."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from nas.errors import RequestError
+from nas.modality import ModalitySpec, Task
+from nas.network import Network, build
+from nas.registry import require_plugins
+from nas.results.formats import WEIGHTS
+from nas.space import Architecture
+
+FORMAT = "nas-1"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What rebuilds a network, apart from its weights.
+
+    Args:
+        architecture: What it is.
+        modalities: What it reads, by name.
+        task: What it predicts.
+        plugins: Files of the plugins that its search needed.
+    """
+
+    architecture: Architecture
+    modalities: Mapping[str, ModalitySpec]
+    task: Task
+    plugins: tuple[str, ...] = ()
+
+    def to_metadata(self) -> dict[str, str]:
+        """As text by key, as model files keep it."""
+        return {
+            "format": FORMAT,
+            "architecture": json.dumps(self.architecture.to_data()),
+            "modalities": json.dumps({name: spec.to_data() for name, spec in self.modalities.items()}),
+            "task": json.dumps(self.task.to_data()),
+            "plugins": json.dumps(list(self.plugins)),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "Description":
+        """From what `to_metadata` gave."""
+        modalities: dict[str, Any] = json.loads(metadata["modalities"])
+        return cls(
+            Architecture(json.loads(metadata["architecture"])),
+            {name: ModalitySpec.from_data(spec) for name, spec in modalities.items()},
+            Task.from_data(json.loads(metadata["task"])),
+            tuple(json.loads(metadata["plugins"])),
+        )
+
+
+def to_safetensors(network: Network, description: Description) -> bytes:
+    """The file from which `load` rebuilds a network."""
+    state = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
+    return save(state, metadata=description.to_metadata())
+
+
+def load(path: Path | str, plugins: Iterable[Path | str] = ()) -> Network:
+    """Rebuild an exported network, ready to predict: on the CPU and in evaluation mode.
+
+    Args:
+        path: The safetensors file that `nas.export` wrote, or its folder.
+        plugins: Files of the plugins that register what the network is made of.
+
+    Raises:
+        RequestError: There is no such file, it is not one of ours, or it needs a plugin.
+
+    >>> network = nas.load("exported/")                                # doctest: +SKIP
+    >>> network({"image": images, "text": tokens}, {"text": mask})     # doctest: +SKIP
+    """
+    file = Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise RequestError(
+            f"{file} does not exist; write it with `python -m nas.export RUN_DIR --trial N "
+            "--format safetensors -o PATH`"
+        )
+    description, state = _read(file)
+    require_plugins(plugins)
+    try:
+        network = build(description.architecture, description.modalities, description.task)
+    except RequestError as error:
+        needed = ", ".join(description.plugins) or "none"
+        raise RequestError(
+            f"{file} cannot be rebuilt: {error} Plugins of its search: {needed}; "
+            "pass their files as nas.load(path, plugins=[…])"
+        ) from None
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _read(file: Path) -> tuple[Description, dict[str, Any]]:
+    try:
+        with safe_open(file, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RequestError(f"{file} is not a safetensors file ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise RequestError(
+            f"{file} was not written by nas.export: it does not say what network it holds; "
+            "weights in a run directory are exported with `python -m nas.export`"
+        )
+    return Description.from_metadata(metadata), state

@@ -1,0 +1,279 @@
+"""Exported networks predict what the trained ones did, and say what they are."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from searches import ENVIRONMENT
+
+import nas
+from nas import export
+from nas.datasets import Batch
+from nas.errors import RequestError
+from nas.modality import ModalitySpec, Task
+from nas.network import build
+from nas.registry import available
+from nas.results import export as exporting
+from nas.results.export import TOLERANCE, convert, largest_difference
+from nas.results.exported import Description, to_safetensors
+from nas.results.formats import FILES
+from nas.results.run_directory import RunDirectory
+from nas.results.stored import read_history
+from nas.space import Architecture
+
+MODALITIES = {
+    "image": ModalitySpec("image", (1, 8, 8)),
+    "audio": ModalitySpec("audio", (1, 16, 16)),
+    "text": ModalitySpec("text", (6,), 9),
+}
+TASK = Task("classification", ("a", "b", "c"))
+SET = {"set": {}}
+CONNECTORS = {
+    "none": {},
+    "fixed": {"layers": 1, "topology": {"watts_strogatz": {"k": 4, "beta": 0.3}}, "rewiring": {"none": {}}},
+    "learned": {"layers": 2, "topology": {"learnable_watts_strogatz": {"k": 4}}, "rewiring": SET},
+}
+
+
+def described(fusion="concat", connector="none", modalities=MODALITIES, **slots):
+    settings = CONNECTORS[connector]
+    tree = {
+        "dim": 8,
+        "encoders": {
+            name: {
+                "cnn"
+                if spec.kind == "image"
+                else "spectrogram_cnn"
+                if spec.kind == "audio"
+                else "attention": {}
+            }
+            for name, spec in modalities.items()
+        },
+        "connector": {"small_world": settings} if settings else {"none": {}},
+        "fusion": {fusion: {}},
+        "head": {"linear": {}},
+    }
+    return Description(Architecture(tree | slots), modalities, TASK)
+
+
+def made(description, seed=3):
+    return build(description.architecture, description.modalities, description.task, seed=seed).eval()
+
+
+def samples(modalities=MODALITIES, count=5):
+    torch.manual_seed(4)
+    inputs = {
+        name: torch.randint(1, spec.vocabulary, (count, *spec.shape))
+        if spec.kind == "text"
+        else torch.randn(count, *spec.shape)
+        for name, spec in modalities.items()
+    }
+    mask = torch.arange(6) < torch.randint(1, 7, (count, 1))
+    return Batch(
+        inputs, torch.zeros(count, dtype=torch.long), {"text": mask} if "text" in inputs else {}, None
+    )
+
+
+def takes(fusion, modalities):
+    """Whether a fusion can join so many modalities."""
+    try:
+        nas.create("fusion", fusion, dims=[8] * len(modalities))
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("format", FILES)
+@pytest.mark.parametrize("fusion", available("fusion"))
+def test_every_fusion_is_exported_for_any_number_of_samples(fusion, format):
+    names = list(MODALITIES) if takes(fusion, MODALITIES) else list(MODALITIES)[:2]
+    modalities = {name: MODALITIES[name] for name in names}
+    description = described(fusion, "fixed", modalities)
+    network, batch = made(description), samples(modalities)
+    content = convert(format, network, description, batch)
+    assert largest_difference(format, content, network, batch) < TOLERANCE
+
+
+@pytest.mark.parametrize("format", FILES)
+@pytest.mark.parametrize("head", available("head"))
+def test_every_head_is_exported_with_wiring_that_was_learned_and_has_changed(head, format):
+    description = described(connector="learned", head={head: {}})
+    network, batch = made(description), samples()
+    for layer in network.connector.layers:
+        layer.freeze()
+        layer.rewire(torch.arange(len(layer.weight)) > 2)
+    content = convert(format, network, description, batch)
+    assert largest_difference(format, content, network, batch) < TOLERANCE
+
+
+def test_a_difference_is_seen():
+    description = described()
+    content = convert("safetensors", made(description), description, samples())
+    assert largest_difference("safetensors", content, made(description, seed=5), samples()) > TOLERANCE
+
+
+def test_a_loaded_network_is_the_trained_one_with_its_edges(tmp_path):
+    description = described(connector="fixed")
+    network = made(description)
+    [layer] = network.connector.layers
+    layer.rewire(torch.arange(len(layer.weight)) % 3 > 0)
+    (tmp_path / "weights.safetensors").write_bytes(to_safetensors(network, description))
+    for path in (tmp_path, tmp_path / "weights.safetensors", str(tmp_path)):
+        loaded = nas.load(path)
+        assert not loaded.training
+        assert loaded.connector.layers[0].edges == layer.edges
+        torch.testing.assert_close(loaded(samples().inputs), network(samples().inputs), rtol=0, atol=0)
+
+
+def test_what_is_no_export_is_refused(tmp_path):
+    with pytest.raises(RequestError, match=r"does not exist; write it with `python -m nas\.export"):
+        nas.load(tmp_path / "nothing")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(RequestError, match="is not a safetensors file"):
+        nas.load(tmp_path / "text.safetensors")
+    save_file({"weight": torch.ones(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(RequestError, match=r"was not written by nas\.export"):
+        nas.load(tmp_path / "foreign.safetensors")
+
+
+def test_a_network_of_an_unknown_component_asks_for_its_plugin(tmp_path):
+    description = described()
+    strange = description.architecture.to_data() | {"fusion": {"stranger": {}}}
+    file = tmp_path / "x.safetensors"
+    needing = Description(Architecture(strange), MODALITIES, TASK, ("stranger.py",))
+    file.write_bytes(to_safetensors(made(description), needing))
+    with pytest.raises(RequestError, match=r"'stranger'.*Plugins of its search: stranger\.py"):
+        nas.load(file)
+
+
+def test_a_network_that_a_format_cannot_express_is_refused_with_the_reason(monkeypatch):
+    description = described()
+    network = made(description)
+    monkeypatch.setattr(network.head, "forward", lambda x: x if x.sum().item() > 0 else -x)
+    with pytest.raises(RequestError, match="cannot be expressed as torch-export: "):
+        convert("torch-export", network, description, samples())
+
+
+# The command
+
+
+@pytest.fixture
+def run(finished_search):
+    return RunDirectory(finished_search / "run")
+
+
+@pytest.fixture
+def member(run):
+    return read_history(run).front()[0]
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_a_folder_gets_the_model_its_card_and_an_example_that_runs(run, member, format, tmp_path, capsys):
+    folder = tmp_path / "taken"
+    assert (
+        export.main([str(run.path), "--trial", str(member.number), "--format", format, "-o", str(folder)])
+        == 0
+    )
+    assert {file.name for file in folder.iterdir()} == {
+        FILES[format],
+        "README.md",
+        "architecture.json",
+        "example.py",
+    }
+    assert str(folder / FILES[format]) in capsys.readouterr().out
+    assert json.loads((folder / "architecture.json").read_text()) == member.architecture.to_data()
+    card = (folder / "README.md").read_text()
+    assert f"trial {member.number}" in card
+    assert f"| parameters | {member.values['parameters']:,.0f} |" in card
+    example = (folder / "example.py").read_text()
+    assert ("import nas" in example) == (format == "safetensors")
+    if format == "safetensors":
+        example = example.replace("nas.load(FILE)", f"nas.load(FILE, {run.experiment().plugins})")
+    done = subprocess.run(
+        [sys.executable, "-c", example.replace("__file__", repr(str(folder / "example.py")))],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_a_file_gets_the_model_alone_which_predicts_what_the_trial_did(run, member, tmp_path):
+    file = tmp_path / "mine.safetensors"
+    assert export.main([str(run.path), "--trial", str(member.number), "-o", str(file)]) == 0
+    assert list(tmp_path.iterdir()) == [file]
+    [(name, options)] = run.experiment().data.items()
+    network = nas.load(file, run.experiment().plugins)
+    split = nas.load_dataset(name, **options).splits["validation"]
+    batch = split.batch(torch.arange(len(split)))
+    right = network(batch.inputs, batch.masks, batch.present).argmax(1) == batch.labels
+    assert right.float().mean().item() == pytest.approx(member.records[0].values["accuracy"], abs=1e-6)
+    stored = load_file(run.weights(member.number))
+    assert all(torch.equal(value, stored[key]) for key, value in network.state_dict().items())
+
+
+def test_an_onnx_model_of_a_trial_gives_its_accuracy_in_onnxruntime(run, member, tmp_path):
+    import onnxruntime
+
+    file = tmp_path / "mine.onnx"
+    assert (
+        export.main([str(run.path), "--trial", str(member.number), "--format", "onnx", "-o", str(file)]) == 0
+    )
+    [(name, options)] = run.experiment().data.items()
+    split = nas.load_dataset(name, **options).splits["validation"]
+    batch = split.batch(torch.arange(len(split)))
+    session = onnxruntime.InferenceSession(file)
+    given = {
+        one.name: batch.inputs[one.name].numpy() for one in session.get_inputs() if one.name in batch.inputs
+    }
+    given |= {f"{name}_mask": mask.numpy() for name, mask in (batch.masks or {}).items()}
+    [outputs] = session.run(None, given)
+    accuracy = np.mean(outputs.argmax(1) == batch.labels.numpy())
+    assert accuracy == pytest.approx(member.records[0].values["accuracy"], abs=1e-6)
+
+
+def test_a_model_that_predicts_something_else_is_not_written(run, member, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(exporting, "largest_difference", lambda *_: 0.5)
+    assert export.main([str(run.path), "--trial", str(member.number), "-o", str(tmp_path / "new")]) == 2
+    assert "differs from the network by 0.5 on real samples" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_trial_off_the_front_has_no_weights_and_is_told_which_have(run, tmp_path, capsys):
+    front = {member.number for member in read_history(run).front()}
+    number = next(r.number for r in read_history(run).records if r.number not in front)
+    assert export.main([str(run.path), "--trial", str(number), "-o", str(tmp_path / "new")]) == 2
+    message = capsys.readouterr().err
+    assert f"trial {number} has no weights" in message
+    assert all(str(other) in message for other in front)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--trial", "999"], "has no trial 999"),
+        (["--format", "onnx", "-o", "model.pt2"], "a file of the format onnx ends in .onnx"),
+        (["--format", "pickle"], "invalid choice: 'pickle'"),
+        (["-o", "/proc/nowhere/x"], "cannot be written"),
+    ],
+)
+def test_a_wrong_request_is_one_line(run, member, tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    usual = {"--trial": str(member.number), "-o": "new"} | dict(zip(options[::2], options[1::2], strict=True))
+    assert export.main([str(run.path), *(word for pair in usual.items() for word in pair)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_packages_onnx_says_what_to_install(run, member, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
+    arguments = [str(run.path), "--trial", str(member.number), "--format", "onnx", "-o", str(tmp_path / "x")]
+    assert export.main(arguments) == 2
+    assert "small-world-nas[export]" in capsys.readouterr().err
