@@ -31,7 +31,7 @@ class Setup:
         space: The search space over the dataset's modalities.
         proposals: Proposes architectures of the space.
         pruner: Stops trials early.
-        warnings: Installed plugins that failed to import.
+        warnings: Installed plugins that failed to import, and what the dataset has left out.
     """
 
     experiment: Experiment
@@ -81,6 +81,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         search.racing,
         search.inheritance,
     )
+    warnings = [*warnings, *getattr(dataset, "notes", ())]
     return Setup(resolved, dataset, space, proposals, pruner, warnings)
 
 

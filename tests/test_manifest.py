@@ -1,0 +1,408 @@
+"""The manifest: untidy files become tensors, and what is wrong is said with its row."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from searches import ENVIRONMENT
+
+import nas
+from nas.datasets.manifest._readers import log_mel, mel_filters, picture
+from nas.datasets.manifest._split import assign
+from nas.datasets.manifest._table import Table
+from nas.errors import RequestError
+
+WORDS = {"cat": ["кот", "gatto", "猫 sleeps"], "dog": ["собака", "cane", "犬 runs"]}
+MODES = ["RGB", "RGBA", "L", "P", "1", "CMYK", "I;16"]
+MODALITIES = {
+    "photo": {"image": "photo", "size": 16},
+    "sound": {"audio": "sound", "rate": 8000, "seconds": 0.2, "bands": 8, "frames": 12},
+    "words": {"text": "words"},
+    "facts": {"tabular": ["age", "city"]},
+}
+
+
+def write_picture(file, mode, size, bright):
+    rng = np.random.default_rng(sum(size))
+    pixels = rng.integers(0, 100, (size[1], size[0], 3), dtype=np.uint8) + np.uint8(120 if bright else 0)
+    image = Image.fromarray(pixels)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 256)
+    else:
+        image = image.convert(mode)
+    if mode == "RGBA":
+        image.putalpha(128)
+    image.save(file)
+
+
+def write_sound(file, rate, seconds, pitch, channels):
+    times = np.arange(int(rate * seconds)) / rate
+    wave = 0.5 * np.sin(2 * np.pi * pitch * times)
+    soundfile.write(file, np.stack([wave] * channels, 1), rate)
+
+
+def write_samples(folder, count=60, **changes):
+    """A manifest of cats and dogs, as untidy as real ones; `changes` replaces cells by `(row, column)`."""
+    rows = []
+    for n in range(count):
+        label = ("cat", "dog")[n % 2]
+        photo = f"{n}.{'jpg' if n % 7 == 0 else 'png'}"
+        sound = f"{n}.{('wav', 'ogg', 'flac')[n % 3]}"
+        mode = "RGB" if n % 7 == 0 else MODES[n % len(MODES)]
+        write_picture(folder / photo, "RGB" if mode == "CMYK" else mode, (9 + n % 13, 20 - n % 7), n % 2)
+        write_sound(
+            folder / sound, (8000, 16000, 22050)[n % 3], 0.1 + 0.01 * n, 300 + 500 * (n % 2), 1 + n % 2
+        )
+        rows.append(
+            {
+                "photo": "" if n % 10 == 3 else photo,
+                "sound": "" if n % 10 == 4 else sound,
+                "words": WORDS[label][n % 3],
+                "age": "" if n % 9 == 0 else str(n % 11 + 5 * (n % 2)),
+                "city": ("Oslo", "Łódź")[n % 2] if n % 5 else "",
+                "label": label,
+            }
+        )
+    for (row, column), cell in changes.get("cells", {}).items():
+        rows[row][column] = cell
+    return write_table(folder, rows)
+
+
+def write_table(folder, rows, name="data.csv"):
+    file = folder / name
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return file
+
+
+def load(file, **options):
+    cache = str(file.parent / "cache")
+    return nas.load_dataset("manifest", source=str(file), label="label", cache=cache, **options)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return write_samples(tmp_path_factory.mktemp("samples"))
+
+
+def whole(split):
+    return split.batch(torch.arange(len(split)))
+
+
+def test_pictures_sounds_texts_and_tables_become_batches(samples):
+    dataset = load(samples, modalities=MODALITIES)
+    assert dataset.task.classes == ("cat", "dog")
+    shapes = {name: (spec.kind, spec.shape) for name, spec in dataset.modalities.items()}
+    assert shapes["photo"] == ("image", (3, 16, 16))
+    assert shapes["sound"] == ("audio", (1, 8, 12))
+    assert shapes["facts"] == ("vector", (4,))  # age, whether it is missing, and two cities
+    assert sum(map(len, dataset.splits.values())) == 60
+    batch = whole(dataset.splits["train"])
+    for name, spec in dataset.modalities.items():
+        values = batch.inputs[name]
+        assert values.shape == (len(batch.labels), *spec.shape)
+        assert values.isfinite().all()
+        assert values.dtype == (torch.int64 if spec.kind == "text" else torch.float32)
+    assert batch.inputs["words"].max() < dataset.modalities["words"].vocabulary
+    assert torch.equal(batch.masks["words"], batch.inputs["words"] != 0)
+
+
+def test_an_empty_cell_is_a_missing_modality(samples):
+    dataset = load(samples, modalities=MODALITIES)
+    names = list(MODALITIES)
+    present = torch.cat([whole(split).present for split in dataset.splits.values()])
+    assert (~present[:, names.index("photo")]).sum() == 6
+    assert (~present[:, names.index("sound")]).sum() == 6
+    assert present[:, names.index("words")].all()
+
+
+def test_floats_are_standardised_on_the_training_split_alone(samples):
+    batch = whole(load(samples, modalities=MODALITIES).splits["train"])
+    for column, name in enumerate(MODALITIES):
+        if name in ("photo", "sound"):
+            values = batch.inputs[name][batch.present[:, column]]
+            assert values.mean((0, 2, 3)) == pytest.approx([0] * values.shape[1], abs=1e-4)
+            assert values.std((0, 2, 3), correction=0) == pytest.approx([1] * values.shape[1], abs=1e-4)
+
+
+def test_what_is_not_declared_is_inferred(samples, tmp_path):
+    cat, dog = (samples.parent / name for name in ("1.png", "2.png"))
+    rows = [
+        {
+            "picture": str(cat if n % 2 else dog),
+            "story": f"the {n}th tale of one",
+            "age": n,
+            "colour": ("red", "blue", "")[n % 3],
+            "nothing": "",
+            "label": "ab"[n % 2],
+        }
+        for n in range(30)
+    ]
+    dataset = load(write_table(tmp_path, rows))
+    kinds = {name: spec.kind for name, spec in dataset.modalities.items()}
+    assert kinds == {"picture": "image", "story": "text", "tabular": "vector"}
+    assert dataset.modalities["tabular"].shape == (3,)  # age, and two colours
+
+
+def test_a_parquet_file_gives_what_the_csv_does(samples, tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    with samples.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    table = {
+        name: [float(r[name]) if name == "age" and r[name] else r[name] or None for r in rows]
+        for name in rows[0]
+    }
+    file = samples.with_suffix(".parquet")
+    parquet.write_table(pyarrow.table(table), file)
+    one, other = (whole(load(f, modalities=MODALITIES).splits["test"]) for f in (samples, file))
+    for name in MODALITIES:
+        assert torch.equal(one.inputs[name], other.inputs[name])
+    assert torch.equal(one.labels, other.labels)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_of_any_mode_has_the_asked_shape(mode, channels, tmp_path):
+    file = tmp_path / f"x.{'tif' if mode == 'CMYK' else 'png'}"
+    write_picture(file, mode, (11, 5), bright=True)
+    assert picture(file, 8, channels).shape == (channels, 8, 8)
+
+
+def test_a_transparent_picture_lies_on_white(tmp_path):
+    Image.new("RGBA", (4, 4), (255, 0, 0, 128)).save(tmp_path / "x.png")
+    assert picture(tmp_path / "x.png", 4, 3)[:, 0, 0].tolist() == pytest.approx([255, 127, 127], abs=1)
+
+
+@pytest.mark.parametrize(("rate", "suffix"), [(8000, "wav"), (22050, "ogg"), (44100, "flac"), (32000, "mp3")])
+def test_a_tone_of_any_rate_and_format_is_loudest_in_its_own_band(rate, suffix, tmp_path):
+    write_sound(tmp_path / f"x.{suffix}", rate, 0.5, 1000, 2)
+    spectrogram = log_mel(tmp_path / f"x.{suffix}", 16000, 0.4, 16, 10)
+    assert spectrogram.shape == (1, 16, 10)
+    assert spectrogram.max() == 0
+    assert spectrogram.min() >= -80
+    mel = 2595 * np.log10(1 + 1000 / 700)
+    lowest, highest = 2595 * np.log10(1 + np.array([60, 8000]) / 700)
+    band = (mel - lowest) / (highest - lowest) * 17 - 1
+    assert abs(spectrogram[0].mean(1).argmax() - band) <= 1
+
+
+@given(st.sampled_from([8000, 16000, 44100]), st.integers(2, 80))
+def test_every_mel_band_hears_something(rate, bands):
+    filters = mel_filters(rate, round(rate * 0.025), bands)
+    assert (filters.sum(1) > 0).all()
+    assert (filters >= 0).all()
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bpe"])
+def test_what_only_other_splits_say_is_unknown(tokens, tmp_path):
+    rows = [{"words": "abba abab" if n < 20 else "zzz", "label": "xy"[n % 2]} for n in range(30)]
+    for n, row in enumerate(rows):
+        row["split"] = "train" if n < 20 else "val" if n < 25 else "test"
+    dataset = load(
+        write_table(tmp_path, rows), split="split", modalities={"w": {"text": "words", "tokens": tokens}}
+    )
+    assert (whole(dataset.splits["train"]).inputs["w"] > 1).any()
+    assert not (whole(dataset.splits["train"]).inputs["w"] == 1).any()
+    assert set(whole(dataset.splits["test"]).inputs["w"].unique().tolist()) <= {0, 1}
+
+
+def test_a_vector_is_a_list_in_one_column_or_numbers_in_several(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        {"a": x, "b": y, "both": json.dumps([x, y]), "label": "xy"[n % 2]}
+        for n, (x, y) in enumerate(rng.normal(size=(40, 2)).tolist())
+    ]
+    file = write_table(tmp_path, rows)
+    dataset = load(file, modalities={"one": {"vector": "both"}, "two": {"vector": ["a", "b"]}})
+    batch = whole(dataset.splits["train"])
+    torch.testing.assert_close(batch.inputs["one"], batch.inputs["two"])
+    assert batch.inputs["one"].shape == (len(batch.labels), 2)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from("abc"), min_size=30, max_size=200), st.integers(0, 99))
+def test_splits_that_are_drawn_are_disjoint_stratified_and_the_seed_s(labels, seed):
+    table = Table(None, {"label": labels})
+    members = assign(table, "label", None, None, (0.2, 0.25), seed)
+    assert members.tolist() == assign(table, "label", None, None, (0.2, 0.25), seed).tolist()
+    for code, share in ((1, 0.2), (2, 0.25)):
+        assert abs((members == code).sum() - share * len(labels)) <= 1.5
+        for name in set(labels):
+            own = np.array([label == name for label in labels])
+            assert abs((members[own] == code).sum() - share * own.sum()) <= 2
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 25), min_size=60, max_size=200), st.integers(0, 99))
+def test_no_group_is_in_two_splits(groups, seed):
+    table = Table(None, {"label": ["x" if n % 2 else "y" for n in range(len(groups))], "group": groups})
+    members = assign(table, "label", None, "group", (0.2, 0.2), seed)
+    for group in set(groups):
+        assert len({int(code) for code, own in zip(members, groups, strict=True) if own == group}) == 1
+
+
+def test_a_second_start_decodes_nothing_and_a_changed_file_is_decoded_again(tmp_path, monkeypatch):
+    file = write_samples(tmp_path, 30)
+    first = load(file, modalities=MODALITIES)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    second = load(file, modalities=MODALITIES)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == before
+    for name in MODALITIES:
+        assert torch.equal(
+            whole(first.splits["train"]).inputs[name], whole(second.splits["train"]).inputs[name]
+        )
+    write_picture(tmp_path / "1.png", "RGB", (40, 40), bright=False)
+    os.utime(tmp_path / "1.png", ns=(1, 1))
+    load(file, modalities=MODALITIES)
+    assert len(list((tmp_path / "cache").iterdir())) == len(before) + 2
+
+
+def test_bad_rows_are_named_and_may_be_skipped(tmp_path):
+    cells = {(5, "photo"): "nowhere.png", (6, "label"): "", (8, "sound"): "8.wav"}
+    file = write_samples(tmp_path, 60, cells=cells)
+    (tmp_path / "8.wav").write_bytes(b"no sound")
+    with pytest.raises(RequestError) as caught:
+        load(file, modalities=MODALITIES)
+    for part in (
+        "row 6, column photo",
+        "nowhere.png does not exist",
+        "row 7, column label",
+        "row 9, column sound",
+    ):
+        assert part in str(caught.value)
+    dataset = load(file, modalities=MODALITIES, on_bad_row="skip")
+    assert sum(map(len, dataset.splits.values())) == 57
+    [note] = dataset.notes
+    assert "3 of 60 rows are left out" in note
+
+
+GOOD = [{"words": f"word {n % 4}", "age": str(n), "label": "ab"[n % 2], "split": "train"} for n in range(30)]
+
+
+def table(**cells):
+    return [
+        row | (dict(cells.items()) if n == 4 else {}) for n, row in enumerate(GOOD)
+    ]
+
+
+TEXT = {"modalities": {"w": {"text": "words"}}}
+BAD = {
+    "no file": (None, {}, "does not exist"),
+    "no table": (b"\x89PNG\r\n", {}, "is not UTF-8 text"),
+    "empty": (b"", {}, "is empty; its first line must name the columns"),
+    "no rows": (b"words,label\n", {}, "has a header and no rows"),
+    "a cell too many": (b"words,label\na,b,c\n", {}, "row 1 has 3 cells, and the header 2"),
+    "an open quote": (b'words,label\n"a,b\n', {}, "is not a CSV file"),
+    "a name twice": (b"label,label\na,b\n", {}, "has 2 columns of the name 'label'"),
+    "no name": (b"label,\na,b\n", {}, "column 2 has no name"),
+    "no label column": (b"words,labl\na,b\n", {}, "has no label column 'label'; did you mean 'labl'?"),
+    "no split column": (GOOD, {"split": "spilt"}, "has no split column 'spilt'; did you mean 'split'?"),
+    "no group column": (GOOD, {"group": "patient"}, "has no group column 'patient'"),
+    "an unknown split": (
+        table(split="tarin"),
+        {"split": "split"},
+        "row 5, column split: 'tarin' is no split",
+    ),
+    "an empty label": (table(label=""), TEXT, "row 5, column label: the label is empty"),
+    "one class": ([row | {"label": "a"} for row in GOOD], TEXT, "has 1 class in the training split"),
+    "nothing declared": (GOOD, {"modalities": {}}, "modalities: {} declares nothing"),
+    "no kind": (GOOD, {"modalities": {"w": {"txt": "words"}}}, "does not name one kind"),
+    "two kinds": (GOOD, {"modalities": {"w": {"text": "words", "image": "age"}}}, "does not name one kind"),
+    "a kind alone": (GOOD, {"modalities": {"w": "text"}}, "modalities.w: 'text' does not name one kind"),
+    "no such column": (
+        GOOD,
+        {"modalities": {"w": {"text": "word"}}},
+        "modalities.w.text: 'word' is not a column",
+    ),
+    "two texts": (GOOD, {"modalities": {"w": {"text": ["words", "age"]}}}, "takes one column, not 2"),
+    "no such option": (
+        GOOD,
+        {"modalities": {"w": {"text": "words", "sise": 3}}},
+        "'sise' is not an option of text",
+    ),
+    "tokens": (GOOD, {"modalities": {"w": {"text": "words", "tokens": "words"}}}, "'words' is not allowed"),
+    "channels": (GOOD, {"modalities": {"w": {"image": "words", "channels": 4}}}, "4 is not allowed"),
+    "size": (GOOD, {"modalities": {"w": {"image": "words", "size": 0}}}, "0 is not allowed"),
+    "no picture": (GOOD, {"modalities": {"w": {"image": "words"}}}, "row 1, column words"),
+    "no number": (GOOD, {"modalities": {"w": {"vector": "words"}}}, "'word' is not a number"),
+    "a list too long": (
+        table(age="[1, 2]"),
+        {"modalities": {"w": {"vector": "age"}}},
+        "2 numbers, where others have 1",
+    ),
+    "all missing": (table(words=""), TEXT, "row 5, every modality is missing"),
+    "shares": (GOOD, {"validation": 0.7, "test": 0.4} | TEXT, "must leave some rows for training"),
+    "on_bad_row": (GOOD, {"on_bad_row": "ignore"} | TEXT, "must be 'error' or 'skip', not 'ignore'"),
+    "an unknown option": (GOOD, {"lable": "x"}, "lable"),
+    "an empty split": (GOOD, {"validation": 0.001} | TEXT, "the validation split is empty"),
+    "nothing usable": (
+        [row | {"label": ""} for row in GOOD],
+        {"on_bad_row": "skip"} | TEXT,
+        "no row that can be used",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_malformed_manifest_is_one_clear_line_of_the_search_command(case, tmp_path, capsys):
+    from nas.search.__main__ import main
+
+    content, options, message = BAD[case]
+    file = tmp_path / "data.csv"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content:
+        write_table(tmp_path, content)
+    data = {"manifest": "data.csv", "label": "label", "cache": str(tmp_path / "cache")} | options
+    experiment = tmp_path / "mine.yaml"
+    experiment.write_text(yaml.safe_dump({"data": data, "space": {"dim": 8}}, sort_keys=False))
+    assert main([str(experiment), "--run-dir", str(tmp_path / "run")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert line.startswith("error: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "data.xlsx").write_bytes(b"")
+    with pytest.raises(RequestError, match=r"neither a \.csv nor a \.parquet file"):
+        load(tmp_path / "data.xlsx")
+    (tmp_path / "data.parquet").write_bytes(b"PAR1")
+    with pytest.raises(RequestError, match="is not a Parquet file"):
+        load(tmp_path / "data.parquet")
+
+
+def test_a_search_on_a_manifest_runs_to_a_front(samples, tmp_path):
+    experiment = tmp_path / "mine.yaml"
+    data = {
+        "manifest": str(samples),
+        "label": "label",
+        "cache": str(tmp_path / "cache"),
+        "modalities": MODALITIES,
+    }
+    space = {"dim": 8, "connector": "none", "fusion": {"choice": ["concat", "late"]}, "head": "linear"}
+    run = {"search": {"trials": 2}, "training": {"epochs": 1, "batch_size": 16}, "execution": {"workers": 1}}
+    experiment.write_text(yaml.safe_dump({"data": data, "space": space} | run, sort_keys=False))
+    done = subprocess.run(
+        [sys.executable, "-m", "nas.search", str(experiment), "--run-dir", str(tmp_path / "run")],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "pareto.json").read_text())
