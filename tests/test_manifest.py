@@ -294,9 +294,7 @@ GOOD = [{"words": f"word {n % 4}", "age": str(n), "label": "ab"[n % 2], "split":
 
 
 def table(**cells):
-    return [
-        row | (dict(cells.items()) if n == 4 else {}) for n, row in enumerate(GOOD)
-    ]
+    return [row | (dict(cells.items()) if n == 4 else {}) for n, row in enumerate(GOOD)]
 
 
 TEXT = {"modalities": {"w": {"text": "words"}}}

@@ -55,7 +55,7 @@ def check_component(kind: str, name: str, **settings: Any) -> None:
     known = [*hyper_parameters(kind, component), *KINDS[kind].given]
     for key in settings.keys() - set(known):
         raise RequestError(f"{kind} {name!r} has no hyper-parameter {key!r}; {near_misses(key, known)}")
-    if missing := unset(kind, component, settings):
+    if kind != "dataset" and (missing := unset(kind, component, settings)):
         raise RequestError(f"{kind} {name!r} needs values to be checked: {', '.join(missing)}")
     with torch.random.fork_rng(devices=[]):
         violations = list(_violations(kind, name, component, settings))
