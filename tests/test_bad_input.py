@@ -122,7 +122,10 @@ WRONG = {
     ),
     "an unknown key below": (
         {"search": {"trails": 3}},
-        ["search.trails: 'trails' is not a key here; did you mean 'trials'? Allowed: inheritance, pruner, racing"],
+        [
+            "search.trails: 'trails' is not a key here; did you mean 'trials'? "
+            "Allowed: inheritance, pruner, racing"
+        ],
     ),
     "no data": ({"data": None}, ["the key 'data' is missing; name a dataset"]),
     "a key that is no text": ({3: 4}, ["3: 3 is not allowed: Keys should be strings"]),
