@@ -164,9 +164,11 @@ def test_a_start_that_was_killed_half_way_does_not_bar_the_next(tmp_path, datase
     run.path.mkdir()
     for name in (".lock", "data.json", ".experiment.yaml.x1y2z3"):
         (run.path / name).write_text("half")
-    run.create(Experiment(name="toy", data={"toy": {}}), dataset.modalities, dataset.task)
+    experiment = Experiment(name="toy", data={"toy": {}})
+    run.create(experiment, dataset.modalities, dataset.task, ["2 rows are left out"])
     assert run.exists
     assert run.data() == (dataset.modalities, dataset.task)
+    assert run.notes() == ["2 rows are left out"]
 
 
 def test_one_process_at_a_time_holds_a_run_directory(tmp_path):

@@ -36,7 +36,7 @@ def write_report(run: RunDirectory) -> None:
         counts=_counts(history),
         objectives=", ".join(f"{name} ({direction})" for name, direction in history.objectives.items()),
         front_picture=base64.b64encode(picture).decode(),
-        remarks=remarks(history),
+        remarks=[*run.notes(), *remarks(history)],
         columns=[*columns, "probability"],
         front=[_member(run, candidate, columns, odds[candidate.number]) for candidate in history.front()],
         failures=[record for record in history.records if record.failure],

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,8 +49,20 @@ class RunDirectory:
         """URL of the Optuna storage of this run."""
         return f"sqlite:///{self.database.resolve()}"
 
-    def create(self, experiment: Experiment, modalities: Mapping[str, ModalitySpec], task: Task) -> None:
+    def create(
+        self,
+        experiment: Experiment,
+        modalities: Mapping[str, ModalitySpec],
+        task: Task,
+        notes: Sequence[str] = (),
+    ) -> None:
         """Make the directory and write what the run starts from.
+
+        Args:
+            experiment: With every default written out.
+            modalities: Those of the dataset.
+            task: That of the dataset.
+            notes: What the report says of the data, such as what was left out.
 
         Raises:
             RequestError: The directory cannot be written, or holds something else.
@@ -64,6 +76,7 @@ class RunDirectory:
             data = {
                 "modalities": {name: spec.to_data() for name, spec in modalities.items()},
                 "task": task.to_data(),
+                "notes": list(notes),
             }
             write_atomically(self.data_file, json.dumps(data, indent=1))
             self.write_experiment(experiment)
@@ -95,6 +108,11 @@ class RunDirectory:
         data = json.loads(self.data_file.read_text(encoding="utf-8"))
         modalities = {name: ModalitySpec.from_data(spec) for name, spec in data["modalities"].items()}
         return modalities, Task.from_data(data["task"])
+
+    def notes(self) -> list[str]:
+        """What is to be said of this run's data, such as what was left out of them."""
+        notes: list[str] = json.loads(self.data_file.read_text(encoding="utf-8")).get("notes", [])
+        return notes
 
     def trial(self, number: int) -> Path:
         """The folder of one trial."""

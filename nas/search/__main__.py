@@ -82,7 +82,9 @@ def _run(setup: "Setup", arguments: "argparse.Namespace") -> int:
             run.mend_events()
             run.write_experiment(experiment)
         else:
-            run.create(experiment, setup.dataset.modalities, setup.dataset.task)
+            dataset = setup.dataset
+            notes = getattr(dataset, "notes", ())
+            run.create(experiment, dataset.modalities, dataset.task, notes)
         return _drive(setup, run, _resume_command(arguments))
 
 
