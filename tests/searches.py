@@ -15,7 +15,7 @@ import yaml
 from conftest import EXPERIMENT, TOY
 
 from nas.search.executors import Completed
-from nas.search.executors._worker import _run
+from nas.search.executors._worker import run
 
 PARTS = '''
 
@@ -134,13 +134,14 @@ class InThisProcess:
         self.jobs = []
         self.room = 1
 
-    def submit(self, job):
-        self.jobs.append(job)
+    def submit(self, jobs):
+        self.jobs += jobs
         self.room = 0
 
     def wait(self, seconds):
         self.messages = []
-        state, *details = _run(self.evaluator, self.jobs[-1], self)
+        run(self.evaluator, self.jobs[-1:], self)
+        state, *details = self.messages[-1]
         assert state == "completed", details
         self.room = 1
         return [Completed(*details)]

@@ -70,11 +70,12 @@ class Scripted:
     def room(self):
         return self.size - len(self.playing)
 
-    def submit(self, job):
+    def submit(self, jobs):
         assert self.room
-        self.jobs.append(job)
-        attempts = self.attempts[job.number]
-        self.playing[job.number] = (attempts.pop(0) if attempts else complete())(job)
+        for job in jobs:
+            self.jobs.append(job)
+            attempts = self.attempts[job.number]
+            self.playing[job.number] = (attempts.pop(0) if attempts else complete())(job)
 
     def wait(self, seconds):
         reports = [next(reports) for reports in self.playing.values()]

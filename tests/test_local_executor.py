@@ -35,7 +35,7 @@ def run_all(executor, jobs):
     while sum(isinstance(report, Completed | Failed) for report in reports) < len(jobs):
         assert time.monotonic() < end, f"only {reports} of {len(jobs)} jobs"
         while waiting and executor.room:
-            executor.submit(waiting.pop(0))
+            executor.submit([waiting.pop(0)])
         reports += answered(executor, executor.wait(0.2))
     return reports
 
@@ -146,7 +146,7 @@ def test_a_worker_that_dies_before_it_has_begun_is_replaced_and_its_job_is_not_l
     data = load_experiment(write_search(tmp_path))[0].to_data() | {"constraints": {}}
     executor = LocalExecutor(data, [Share(1)], tmp_path / "workers.log")
     try:
-        executor.submit(Job(0, 1, architecture("good"), tmp_path / "0"))
+        executor.submit([Job(0, 1, architecture("good"), tmp_path / "0")])
         pid = executor._workers[0].process.pid
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not alive(pid), "the worker is dead")
@@ -160,13 +160,13 @@ def test_a_trial_that_takes_too_long_fails_and_its_worker_is_replaced(tmp_path):
     executor = LocalExecutor(data, [Share(1)], tmp_path / "workers.log", time_limit=0.5)
     pids = [executor._workers[0].process.pid]
     try:
-        executor.submit(Job(0, 1, architecture("slow"), tmp_path / "0"))
+        executor.submit([Job(0, 1, architecture("slow"), tmp_path / "0")])
         [failed] = run_all_submitted(executor)
         assert (failed.number, failed.error.kind) == (0, "time_limit")
         assert failed.error.message == "it took longer than 0.5 seconds"
         assert failed.seconds > 0.5
         executor._time_limit = DEADLINE_SECONDS
-        executor.submit(Job(1, 1, architecture("good"), tmp_path / "1"))
+        executor.submit([Job(1, 1, architecture("good"), tmp_path / "1")])
         assert isinstance(run_all_submitted(executor)[-1], Completed)
         pids.append(executor._workers[0].process.pid)
     finally:
@@ -175,14 +175,33 @@ def test_a_trial_that_takes_too_long_fails_and_its_worker_is_replaced(tmp_path):
     assert not any(alive(pid) for pid in pids)
 
 
-def run_all_submitted(executor):
+def test_the_jobs_of_a_group_report_on_their_own_and_a_death_takes_only_what_had_begun(tmp_path):
+    data = load_experiment(write_search(tmp_path))[0].to_data() | {"constraints": {}}
+    executor = LocalExecutor(data, [Share(1)], tmp_path / "workers.log")
+    moods = ["good", "angry", "deadly", "good"]
+    try:
+        jobs = [
+            Job(number, 1, architecture(mood), tmp_path / str(number)) for number, mood in enumerate(moods)
+        ]
+        executor.submit(jobs)
+        assert executor.room == 0
+        closing = [r for r in run_all_submitted(executor, 4) if isinstance(r, Completed | Failed)]
+        assert executor.room == 1
+    finally:
+        executor.close()
+    assert [report.number for report in closing] == [0, 1, 2, 3]
+    assert [type(report) for report in closing] == [Completed, Failed, Failed, Completed]
+    assert [report.error.kind for report in closing[1:3]] == ["error", "lost_worker"]
+
+
+def run_all_submitted(executor, jobs=1):
     reports = []
     wait_until(
         lambda: (
             reports.extend(answered(executor, executor.wait(0.1)))
-            or any(isinstance(r, Completed | Failed) for r in reports)
+            or sum(isinstance(r, Completed | Failed) for r in reports) >= jobs
         ),
-        "the job has ended",
+        "the jobs have ended",
     )
     return reports
 

@@ -274,8 +274,10 @@ def test_progress_is_numbers_and_what_is_not_finite_is_null_and_no_number(search
     unknown = {"clustering": math.nan, "sigma": None, "connected": 1.0, "degree_histogram": [0, 3]}
     monkeypatch.setattr("nas.training.measures.measure", lambda edges, segments: dict(unknown))
     run, executor = search("learned", tmp_path / "run")
-    assert [name for name, *_ in executor.messages] == ["measured", *["epoch"] * EPOCHS]
-    for _, number, metrics, *_ in executor.messages:
+    started, *progress, completed = executor.messages
+    assert (started, completed[0]) == (("started", [0]), "completed")
+    assert [name for name, *_ in progress] == ["measured", *["epoch"] * EPOCHS]
+    for _, number, metrics, *_ in progress:
         assert number == 0
         assert all(isinstance(value, int | float) for value in metrics.values())
     found = recorded(run)

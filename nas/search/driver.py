@@ -98,7 +98,7 @@ class _Session:
     def fill(self) -> bool:
         """Start trials while there is room for them; whether any is running."""
         while self.executor.room and (record := self._next()):
-            self.executor.submit(self._job(record))
+            self.executor.submit([self._job(record)])
             self._running.add(record.number)
         return bool(self._running)
 

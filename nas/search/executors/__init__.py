@@ -1,10 +1,10 @@
 """Executors: where trials run.
 
-An executor takes jobs while it has room and reports what happens to them; it knows nothing of the
-study. Reports are plain values.
+An executor takes groups of jobs while it has room and reports what happens to each job; it knows
+nothing of the study. Reports are plain values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -91,11 +91,15 @@ class Executor(Protocol):
 
     @property
     def room(self) -> int:
-        """How many jobs it takes now."""
+        """How many groups it takes now."""
         ...
 
-    def submit(self, job: Job) -> None:
-        """Start a job; only while there is room."""
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Start a group of jobs, which run in one place; only while there is room.
+
+        A job alone is a group of one. Each job reports on its own, whether they train together or one
+        after another.
+        """
         ...
 
     def wait(self, seconds: float) -> list[Report]:

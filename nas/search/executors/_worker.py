@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
@@ -36,7 +36,7 @@ class Share:
 
 
 def work(connection: Connection, experiment: Mapping[str, Any], share: Share, log: Path) -> None:
-    """Serve jobs from a connection until it closes: the entry point of a worker process."""
+    """Serve groups of jobs from a connection until it closes: the entry point of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the driver, which decides
     threading.Thread(target=_die_with_the_driver, daemon=True).start()
     _redirect_output(log)
@@ -46,10 +46,10 @@ def work(connection: Connection, experiment: Mapping[str, Any], share: Share, lo
     connection.send(("ready",))
     while True:
         try:
-            job: Job = connection.recv()
+            jobs: Sequence[Job] = connection.recv()
         except EOFError:
             return
-        connection.send(_run(evaluator, job, connection))
+        run(evaluator, jobs, connection)
 
 
 def _prepare(data: Mapping[str, Any], share: Share) -> "Evaluator":
@@ -74,7 +74,14 @@ def _prepare(data: Mapping[str, Any], share: Share) -> "Evaluator":
     )
 
 
-def _run(evaluator: "Evaluator", job: "Job", connection: Connection) -> tuple[Any, ...]:
+def run(evaluator: "Evaluator", jobs: Sequence["Job"], connection: Connection) -> None:
+    """Evaluate the jobs of a group; each sends its messages, of which the last one closes it."""
+    for job in jobs:
+        connection.send(("started", [job.number]))
+        connection.send(_evaluate(evaluator, job, connection))
+
+
+def _evaluate(evaluator: "Evaluator", job: "Job", connection: Connection) -> tuple[Any, ...]:
     """Evaluate one job; the closing message."""
     started = time.perf_counter()
     job.folder.mkdir(parents=True, exist_ok=True)

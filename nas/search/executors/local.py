@@ -1,12 +1,13 @@
 """`local`: persistent worker processes on this machine."""
 
+import math
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -26,16 +27,32 @@ class _Worker:
     connection: Connection
     share: Share
     ready: bool = False
-    job: Job | None = None
+    waiting: list[Job] = field(default_factory=list)
+    running: list[Job] = field(default_factory=list)
     started: float = 0.0
+    limit: float = math.inf
     overdue: bool = False
+
+    @property
+    def idle(self) -> bool:
+        return not self.waiting and not self.running
+
+    def start(self, numbers: Sequence[int], limit: float | None) -> None:
+        """These jobs have begun; together they may take as long as one after another."""
+        self.running = [job for job in self.waiting if job.number in numbers]
+        self.waiting = [job for job in self.waiting if job.number not in numbers]
+        self.started = time.perf_counter()
+        self.limit = math.inf if limit is None else limit * len(self.running)
+
+    def end(self, number: int) -> None:
+        self.running = [job for job in self.running if job.number != number]
 
 
 class LocalExecutor:
     """Worker processes, each with its share of the cores or with a GPU.
 
-    The dataset is loaded once per worker. A worker that dies is replaced, and its trial fails; so does
-    one that takes too long over a trial.
+    The dataset is loaded once per worker. A worker that dies is replaced, and the trials that it was
+    running fail; so does one that takes too long over them. What it had not begun goes to the new one.
 
     Args:
         experiment: The experiment's data, as every worker needs it.
@@ -59,17 +76,16 @@ class LocalExecutor:
 
     @property
     def room(self) -> int:
-        """Workers without a job; one that is still loading counts, and takes its job when ready."""
-        return sum(worker.job is None for worker in self._workers)
+        """Workers without a job; one that is still loading counts, and takes its jobs when ready."""
+        return sum(worker.idle for worker in self._workers)
 
-    def submit(self, job: Job) -> None:
-        """Hand a job to an idle worker, one that is ready if there is any."""
-        idle = [worker for worker in self._workers if worker.job is None]
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Hand a group of jobs to an idle worker, one that is ready if there is any."""
+        idle = [worker for worker in self._workers if worker.idle]
         worker = min(idle, key=lambda worker: not worker.ready)
-        worker.job = job
-        worker.started = time.perf_counter()
+        worker.waiting = list(jobs)
         with suppress(OSError):  # it has just died: `wait` finds out and reports
-            worker.connection.send(job)
+            worker.connection.send(worker.waiting)
 
     def wait(self, seconds: float) -> list[Report]:
         """What has happened, waiting for at most so long until something has."""
@@ -88,14 +104,12 @@ class LocalExecutor:
         return reports
 
     def _is_overdue(self, worker: _Worker) -> bool:
-        if self._time_limit is None or worker.job is None or not worker.ready:
-            return False
-        return time.perf_counter() - worker.started > self._time_limit
+        return bool(worker.running) and time.perf_counter() - worker.started > worker.limit
 
     def answer(self, number: int, stop: bool) -> None:
         """Let a trial that has reported progress go on, or end as pruned."""
         for worker in self._workers:
-            if worker.job is not None and worker.job.number == number:
+            if any(job.number == number for job in worker.running):
                 with suppress(OSError):  # it has just died: `wait` finds out and reports
                     worker.connection.send(stop)
 
@@ -126,23 +140,25 @@ class LocalExecutor:
         match message:
             case ("ready",):
                 worker.ready = True
-                worker.started = time.perf_counter()
                 self._deaths_at_start = 0
+                return None
+            case ("started", numbers):
+                worker.start(numbers, self._time_limit)
                 return None
             case ("measured", number, values):
                 return Measured(number, values)
             case ("epoch", number, metrics, waits):
                 return Progress(number, metrics, waits)
             case ("completed", number, values, seconds, wiring):
-                worker.job = None
+                worker.end(number)
                 return Completed(number, values, seconds, wiring)
             case ("failed", number, error, seconds):
-                worker.job = None
+                worker.end(number)
                 return Failed(number, error, seconds)
         raise ValueError(f"a worker sent {message!r}")
 
     def _replace(self, worker: _Worker) -> list[Report]:
-        """Put a new worker in the place of a dead one; its job has failed if it had begun."""
+        """Put a new worker in the place of a dead one; the jobs that it had begun have failed."""
         cause = _cause(worker.process.exitcode)
         worker.connection.close()
         replacement = self._spawn(worker.share)
@@ -151,16 +167,14 @@ class LocalExecutor:
             self._deaths_at_start += 1
             if self._deaths_at_start >= START_ATTEMPTS:
                 raise RuntimeError(f"workers die before they are ready ({cause}); see {self._log}")
-            if worker.job is not None:
-                replacement.job = worker.job
-                replacement.connection.send(worker.job)
-            return []
-        if worker.job is None:
-            return []
+        if worker.waiting:
+            replacement.waiting = worker.waiting
+            replacement.connection.send(worker.waiting)
         error = TrialError("lost_worker", f"the worker process died: {cause}")
         if worker.overdue:
-            error = TrialError("time_limit", f"it took longer than {self._time_limit:g} seconds")
-        return [Failed(worker.job.number, error, time.perf_counter() - worker.started)]
+            error = TrialError("time_limit", f"it took longer than {worker.limit:g} seconds")
+        seconds = time.perf_counter() - worker.started
+        return [Failed(job.number, error, seconds) for job in worker.running]
 
     def _spawn(self, share: Share) -> _Worker:
         context = multiprocessing.get_context("spawn")
