@@ -99,7 +99,9 @@ class Training(_Section):
         weight_decay: Decoupled weight decay (AdamW).
         schedule: `cosine` falls to zero along a half cosine after the warm-up; `constant` stays.
         warmup: Share of the steps over which the learning rate rises linearly.
-        label_smoothing: Probability mass spread over all classes in the loss.
+        label_smoothing: Probability mass spread over all classes, or both values of a label, in the loss.
+        class_weights: `balanced` lets every class, or both values of every label, count alike in the
+            loss; `none` lets every sample.
         gradient_clip: Largest norm of the gradient; 0 leaves it alone.
         search_phase: Share of the steps in which learnable wiring is searched; then it is frozen.
         identifiability: Whether a network with learnable wiring is searched again from several starts, to
@@ -114,6 +116,7 @@ class Training(_Section):
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: float = Field(0.1, ge=0, le=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
     gradient_clip: float = Field(1.0, ge=0)
     search_phase: float = Field(0.5, ge=0, le=1)
     identifiability: bool = False

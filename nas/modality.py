@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nas.errors import near_misses
+
 
 @dataclass(frozen=True)
 class ModalitySpec:
@@ -29,28 +31,56 @@ class ModalitySpec:
         return cls(data["kind"], tuple(data["shape"]), data["vocabulary"])
 
 
+TASKS = ("classification", "multilabel", "regression")
+
+
 @dataclass(frozen=True)
 class Task:
     """What the network has to predict.
 
     Args:
-        kind: `classification`.
-        classes: Names of the classes, in the order of their indices.
+        kind: `classification` (labels are int64 class indices `(B,)`), `multilabel` (zeros and ones
+            `(B, L)`) or `regression` (numbers `(B,)` or `(B, T)`).
+        classes: Names of the classes, of the labels, or of the targets, in the order of the outputs.
+        center: Mean of every target of a regression on the training split; `nas.load_dataset` measures
+            it where it is not given.
+        scale: Standard deviation of every target on the training split, likewise. The network learns
+            standardised targets, and its outputs are in the targets' own units.
+
+    Raises:
+        ValueError: There is no such task, or a center or scale that does not fit its targets.
     """
 
     kind: str
     classes: tuple[str, ...]
+    center: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in TASKS:
+            raise ValueError(f"{self.kind!r} is not a task; {near_misses(self.kind, TASKS)}")
+        for name in ("center", "scale"):
+            values = getattr(self, name)
+            if values and (self.kind != "regression" or len(values) != len(self.classes)):
+                raise ValueError(f"{name} has {len(values)} values for {len(self.classes)} {self.noun}")
 
     @property
     def out_dim(self) -> int:
         """Number of outputs of the head."""
         return len(self.classes)
 
+    @property
+    def noun(self) -> str:
+        """What the outputs are called: classes, labels or targets."""
+        return {"classification": "classes", "multilabel": "labels", "regression": "targets"}[self.kind]
+
     def to_data(self) -> dict[str, Any]:
         """The value as JSON data."""
-        return {"kind": self.kind, "classes": list(self.classes)}
+        measured = {"center": list(self.center), "scale": list(self.scale)} if self.center else {}
+        return {"kind": self.kind, "classes": list(self.classes)} | measured
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> "Task":
         """The value from what `to_data` gave."""
-        return cls(data["kind"], tuple(data["classes"]))
+        measured = (tuple(data.get(name, ())) for name in ("center", "scale"))
+        return cls(data["kind"], tuple(data["classes"]), *measured)

@@ -1,7 +1,7 @@
 """From an architecture and a dataset's modalities to a torch network."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,19 @@ class Network(nn.Module):
         connector: Exchange between the modalities' features.
         fusion: From one feature vector per modality to one.
         head: From the fused vector to the outputs.
+        task: What the outputs predict.
     """
 
     def __init__(
-        self, encoders: Mapping[str, nn.Module], connector: nn.Module, fusion: nn.Module, head: nn.Module
+        self,
+        encoders: Mapping[str, nn.Module],
+        connector: nn.Module,
+        fusion: nn.Module,
+        head: nn.Module,
+        task: Task,
     ) -> None:
         super().__init__()
+        self.task = task
         self.encoders = nn.ModuleDict(encoders)
         self.connector = connector
         self.fusion = fusion
@@ -60,6 +67,27 @@ class Network(nn.Module):
             return self.head(self.fusion(features, present))
         fused, gates = self.fusion(features, present, return_gates=True)
         return self.head(fused), gates
+
+
+class Rescale(nn.Module):
+    """From standardised numbers to numbers in their own units.
+
+    Args:
+        center: Mean of every number.
+        scale: Standard deviation of every number.
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, center: Sequence[float], scale: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.tensor(center), persistent=False)
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """center + scale · values, `(B, out_dim)`."""
+        return self.center + self.scale * values
 
 
 def _or_zeros(values: Tensor, there: Tensor | None) -> Tensor:
@@ -106,7 +134,9 @@ def build(
         connector = create_selected("connector", _slot(tree, "connector"), dims)
         fusion = create_selected("fusion", _slot(tree, "fusion"), connector.dims)
         head = create_selected("head", _slot(tree, "head"), fusion.out_dim, task.out_dim)
-    return Network(built, connector, fusion, head)
+    if task.center:
+        head = nn.Sequential(head, Rescale(task.center, task.scale))
+    return Network(built, connector, fusion, head, task)
 
 
 def identity(

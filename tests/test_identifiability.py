@@ -25,6 +25,7 @@ class Alone(nn.Module):
         super().__init__()
         torch.manual_seed(seed)
         self.layer = nas.SparseLinear(UNITS, UNITS, topology, seed=seed, **options)
+        self.task = nas.Task("classification", tuple(map(str, range(UNITS))))
 
     def forward(self, inputs, masks=None, present=None):
         return self.layer(inputs["x"])

@@ -5,7 +5,7 @@ batches by index, so that it may keep its samples in memory, on a device or on d
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor
 from nas.modality import ModalitySpec, Task
 from nas.registry import create
 
-__all__ = ["Batch", "Dataset", "Split", "TensorSplit", "load_dataset"]
+__all__ = ["Batch", "Dataset", "Split", "TensorSplit", "all_labels", "load_dataset"]
+
+LABELS_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Batch:
 
     Args:
         inputs: By modality: tensors whose first axis is the batch.
-        labels: int64 class indices of shape `(B,)`.
+        labels: int64 class indices `(B,)`, zeros and ones `(B, L)`, or numbers `(B,)` or `(B, T)`, as
+            the task asks for.
         masks: By modality, where samples differ in length: bool `(B, T)`, true for real tokens.
         present: bool `(B, M)` in the order of the dataset's modalities; None where all are there.
     """
@@ -44,7 +47,10 @@ class Batch:
 
 
 class Split(Protocol):
-    """Samples that are used for one purpose."""
+    """Samples that are used for one purpose.
+
+    A split whose inputs are costly to read may have a tensor `labels` of all its samples as well.
+    """
 
     def __len__(self) -> int: ...
 
@@ -87,6 +93,29 @@ class TensorSplit:
         return TensorSplit(**vars(Batch(**vars(self)).to(device)))
 
 
+def all_labels(split: Split) -> Tensor:
+    """The labels of all samples of a split, in its order."""
+    labels = getattr(split, "labels", None)
+    if isinstance(labels, Tensor) and len(labels) == len(split):
+        return labels
+    return torch.cat(
+        [split.batch(indices).labels for indices in torch.arange(len(split)).split(LABELS_BATCH)]
+    )
+
+
+def standardised(task: Task, training: Split) -> Task:
+    """A regression with the mean and the deviation of its targets on the training split.
+
+    A target that is always the same has a deviation of 1. A task that knows its figures keeps them.
+    """
+    if task.center:
+        return task
+    targets = all_labels(training).double().view(len(training), task.out_dim)
+    deviation = targets.std(0, correction=0)
+    scale = torch.where(deviation > 0, deviation, 1.0)
+    return replace(task, center=tuple(targets.mean(0).tolist()), scale=tuple(scale.tolist()))
+
+
 def load_dataset(name: str, *args: Any, **options: Any) -> Dataset:
     """Load a registered dataset.
 
@@ -103,6 +132,8 @@ def load_dataset(name: str, *args: Any, **options: Any) -> Dataset:
     (1, 8, 8)
     """
     dataset: Dataset = create("dataset", name, *args, **options)
+    if dataset.task.kind == "regression":
+        dataset.task = standardised(dataset.task, dataset.splits["train"])
     return dataset
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from nas.datasets import Split
+from nas.datasets import Batch, Split
 from nas.errors import TrialError
 from nas.experiment import Training
 from nas.network import Network
 from nas.seeds import derive
+from nas.training.criterion import Criterion, criterion
+from nas.training.hooks import Hook, Hooks
 from nas.training.identifiability import verdicts
 from nas.training.measures import Measures, wiring_measures
 from nas.training.wiring import Plan, Wiring, parameter_groups
@@ -31,7 +32,7 @@ class Epoch:
         number: Counted from 1.
         train_loss: Mean loss over the epoch's training samples.
         outputs: Network outputs on the validation split, `(N, out_dim)`.
-        labels: Labels of the validation split, `(N,)`.
+        labels: Labels of the validation split, `(N, …)`.
         seconds: Time since the training began.
         wiring: What is known of the wiring; see `nas.training.wiring.Wiring.metrics`. Of a network with
             sparse layers also, by `wiring`, their measures: those before the training by `start` in
@@ -80,29 +81,78 @@ def train(
     last = settings.epochs if stop is None else stop
     moments = {"start": wiring_measures(network)}
     untrained = copy.deepcopy(network) if settings.identifiability else None
-    wiring = Wiring(network, optimizer, plan, seed, lambda: _loss(network, validation))
+    learned = criterion(network.task, settings, training, next(network.parameters()).device)
+    wiring = Wiring(network, optimizer, plan, seed, lambda: _loss(network, learned.plain, validation))
+    steps = Steps(network, learned, optimizer, schedule, settings.gradient_clip, Hooks([wiring]))
     started = time.perf_counter()
     for number in range(1, last + 1):
         first = (number - 1) * plan.steps_per_epoch
         batches = enumerate(_batches(len(training), settings.batch_size, order), start=first)
-        loss = _train_epoch(network, training, batches, settings, optimizer, schedule, wiring)
+        loss = steps.epoch(training, batches)
         if number == last:
-            wiring.finish()
+            steps.hook.finish()
             moments["end"] = wiring_measures(network, wiring)
             if untrained is not None:
                 _add_verdicts(moments["end"], untrained, training, validation, settings, seed)
         if not math.isfinite(loss):
             raise TrialError("nan", f"the training loss is {loss} in epoch {number} of {settings.epochs}")
         outputs, labels = predict(network, validation)
-        known = wiring.metrics() | ({"wiring": moments} if any(moments.values()) else {})
+        known = steps.hook.metrics() | ({"wiring": moments} if any(moments.values()) else {})
         epoch = Epoch(number, loss, outputs, labels, time.perf_counter() - started, known)
         on_epoch(epoch)
         moments = {}
     return epoch
 
 
+@dataclass(frozen=True)
+class Steps:
+    """Steps of a network's training.
+
+    Args:
+        network: The network.
+        criterion: Its loss.
+        optimizer: What changes its weights.
+        schedule: What changes the learning rate after every step.
+        gradient_clip: Largest norm of the gradient; 0 leaves it alone.
+        hook: What takes part in every step.
+    """
+
+    network: Network
+    criterion: Criterion
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    gradient_clip: float
+    hook: Hook
+
+    def epoch(self, split: Split, batches: Iterable[tuple[int, Tensor]]) -> float:
+        """One pass over the split in the given batches, numbered by step; the mean loss of the outputs."""
+        self.network.train()
+        device = next(self.network.parameters()).device
+        total = torch.zeros((), device=device)
+        for step, indices in batches:
+            total += self.step(step, split.batch(indices).to(device)) * len(indices)
+        return total.item() / len(split)
+
+    def step(self, step: int, batch: Batch) -> Tensor:
+        """Learn from one batch; the loss of the outputs, what the hooks add to it aside."""
+        self.hook.before_step(step)
+        batch = self.hook.batch(step, batch)
+        outputs = self.network(batch.inputs, batch.masks, batch.present)
+        loss = self.criterion(outputs, batch.labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.hook.total_loss(step, loss, batch).backward()
+        self.hook.before_update(step, batch)
+        if self.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        if not self.hook.skips(step):
+            self.optimizer.step()
+        self.schedule.step()
+        self.hook.after_step(step)
+        return loss.detach()
+
+
 def predict(network: Network, split: Split) -> tuple[Tensor, Tensor]:
-    """Outputs `(N, out_dim)` and labels `(N,)` of a split, in its order, without dropout."""
+    """Outputs `(N, out_dim)` and labels `(N, …)` of a split, in its order, without dropout."""
     device = next(network.parameters()).device
     outputs, labels = [], []
     network.eval()
@@ -114,42 +164,12 @@ def predict(network: Network, split: Split) -> tuple[Tensor, Tensor]:
     return torch.cat(outputs), torch.cat(labels)
 
 
-def _loss(network: Network, split: Split) -> float:
+def _loss(network: Network, criterion: Criterion, split: Split) -> float:
     """The loss on a split without dropout; the network stays in its mode."""
     training = network.training
     outputs, labels = predict(network, split)
     network.train(training)
-    return F.cross_entropy(outputs, labels).item()
-
-
-def _train_epoch(
-    network: Network,
-    split: Split,
-    batches: Iterable[tuple[int, Tensor]],
-    settings: Training,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    wiring: Wiring,
-) -> float:
-    """One pass over the split in the given batches, numbered by step; the mean loss."""
-    network.train()
-    device = next(network.parameters()).device
-    total = torch.zeros((), device=device)
-    for step, indices in batches:
-        wiring.before_step(step)
-        batch = split.batch(indices).to(device)
-        outputs = network(batch.inputs, batch.masks, batch.present)
-        loss = F.cross_entropy(outputs, batch.labels, label_smoothing=settings.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if settings.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
-        if not wiring.skips(step):
-            optimizer.step()
-        schedule.step()
-        wiring.after_step(step)
-        total += loss.detach() * len(indices)
-    return total.item() / len(split)
+    return criterion(outputs, labels).item()
 
 
 def _add_verdicts(

@@ -14,6 +14,7 @@ from nas.seeds import derive
 from nas.sparse import SparseLinear
 from nas.topologies import Edges
 from nas.topologies._graphs import contains
+from nas.training.hooks import Hook
 
 # Adam moves a logit by about its learning rate in a step: some 50 steps from a beta of .1 to one of .9.
 WIRING_LEARNING_RATE = 0.1
@@ -39,7 +40,7 @@ class Plan:
         return self.steps_per_epoch * self.epochs
 
 
-class Wiring:
+class Wiring(Hook):
     """Lets the sparse layers of a network take part in its training, step by step.
 
     A layer with learnable wiring is annealed through the search phase and then frozen to an exact
