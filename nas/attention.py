@@ -115,3 +115,47 @@ class MultiHeadAttention(nn.Module):
     def _mixed(self, weights: Tensor, values: Tensor) -> Tensor:
         mixed: Tensor = self.out_proj((weights @ values).transpose(1, 2).flatten(-2))
         return mixed
+
+
+class TransformerLayer(nn.Module):
+    """x + MHA(LN(x), LN(memory)), then x + MLP(LN(x)): a layer that normalises first (arXiv 2002.04745).
+
+    The MLP is linear → GELU → linear. Without dropout and without positions, which are the caller's.
+
+    Args:
+        width: Width of the tokens.
+        heads: Number of heads; None means 4, or the largest of 4, 2, 1 that divides the width.
+        expansion: Width of the MLP's hidden layer, as a multiple of the tokens'.
+
+    Raises:
+        ValueError: The heads do not divide the width.
+    """
+
+    def __init__(self, width: int, heads: int | None = None, expansion: int = 2) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = MultiHeadAttention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, expansion * width), nn.GELU(), nn.Linear(expansion * width, width)
+        )
+
+    def forward(
+        self, tokens: Tensor, keep: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens that have seen the memory; where none of it is kept, they see nothing.
+
+        Args:
+            tokens: `(B, T, width)`.
+            keep: bool `(B, S)`, true for the tokens of the memory that take part; None: all do.
+            memory: `(B, S, width)`; None: the tokens themselves.
+
+        Returns:
+            Tokens `(B, T, width)` and the weights of every head `(B, heads, T, S)`.
+        """
+        normed = self.norm1(tokens)
+        message, weights = self.attention(normed, None if memory is None else self.norm1(memory), keep)
+        if keep is not None:
+            message = message.masked_fill(~keep.any(1)[:, None, None], 0)
+        tokens = tokens + message
+        return tokens + self.mlp(self.norm2(tokens)), weights

@@ -1,7 +1,7 @@
 """From an architecture and a dataset's modalities to a torch network."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,14 @@ from nas.sparse import SparseLinear, sparsify
 class Network(nn.Module):
     """Encoders, connector, fusion and head in a row.
 
+    The connector works on one vector per modality, the mean of its tokens. A fusion that consumes
+    tokens gets those of the encoders, each moved by what the connector has added to that vector.
+
     Args:
-        encoders: By modality, in the dataset's order.
+        encoders: By modality, in the dataset's order. An encoder whose tokens are not those of its mask
+            one by one has a method `token_mask`, from the mask `(B, T_in)` to that of its tokens `(B, T)`.
         connector: Exchange between the modalities' features.
-        fusion: From one feature vector per modality to one.
+        fusion: From one feature vector per modality, or from their tokens, to one vector.
         head: From the fused vector to the outputs.
         task: What the outputs predict.
     """
@@ -40,6 +44,7 @@ class Network(nn.Module):
         self.connector = connector
         self.fusion = fusion
         self.head = head
+        self._fuses_tokens = _consumes_tokens(fusion)
 
     def forward(
         self,
@@ -57,15 +62,21 @@ class Network(nn.Module):
             return_gates: Return `(outputs, {"type", "weights"})`.
         """
         masks = masks or {}
-        features = []
+        tokens, real = [], []
         for index, (name, encoder) in enumerate(self.encoders.items()):
-            there = None if present is None else present[:, index]
-            tokens = encoder(_or_zeros(inputs[name], there), masks.get(name))
-            features.append(_or_zeros(_pool(tokens, masks.get(name)), there))
-        features = self.connector(features)
+            there, mask = None if present is None else present[:, index], masks.get(name)
+            encoded = encoder(_or_zeros(inputs[name], there), mask)
+            tokens.append(_or_zeros(encoded, there))
+            real.append(_token_mask(encoder, encoded, mask))
+        pooled = [_pool(values, mask) for values, mask in zip(tokens, real, strict=True)]
+        features, further = self.connector(pooled), {}
+        if self._fuses_tokens:
+            moves = [(mixed - vector)[:, None] for mixed, vector in zip(features, pooled, strict=True)]
+            features = [values + move for values, move in zip(tokens, moves, strict=True)]
+            further = {"masks": real}
         if not return_gates:
-            return self.head(self.fusion(features, present))
-        fused, gates = self.fusion(features, present, return_gates=True)
+            return self.head(self.fusion(features, present, **further))
+        fused, gates = self.fusion(features, present, return_gates=True, **further)
         return self.head(fused), gates
 
 
@@ -90,6 +101,10 @@ class Rescale(nn.Module):
         return self.center + self.scale * values
 
 
+def _consumes_tokens(fusion: nn.Module) -> bool:
+    return getattr(fusion, "consumes", "vectors") == "tokens"
+
+
 def _or_zeros(values: Tensor, there: Tensor | None) -> Tensor:
     """Zeros for the samples where a modality is absent, whatever stands there, NaN included."""
     if there is None:
@@ -97,11 +112,20 @@ def _or_zeros(values: Tensor, there: Tensor | None) -> Tensor:
     return values.masked_fill(~there.view(-1, *[1] * (values.dim() - 1)), 0)
 
 
+def _token_mask(encoder: nn.Module, tokens: Tensor, mask: Tensor | None) -> Tensor | None:
+    """Which of an encoder's tokens are real, bool `(B, T)`; None where all are."""
+    if mask is None:
+        return None
+    own: Callable[[Tensor], Tensor] = getattr(encoder, "token_mask", lambda mask: mask)
+    mask = own(mask)
+    return mask if tokens.shape[1] > 1 and mask.shape[1] == tokens.shape[1] else None
+
+
 def _pool(tokens: Tensor, mask: Tensor | None) -> Tensor:
     """Mean over the real tokens: `(B, T, d)` to `(B, d)`."""
     if tokens.shape[1] == 1:
         return tokens[:, 0]
-    if mask is None or mask.shape[1] != tokens.shape[1]:
+    if mask is None:
         return tokens.mean(1)
     kept = mask[..., None]
     return tokens.masked_fill(~kept, 0).sum(1) / kept.sum(1).clamp(min=1)
@@ -123,7 +147,7 @@ def build(
 
     Raises:
         RequestError: The architecture lacks a slot or an encoder, or names an unknown component.
-        ValueError: A component refuses its hyper-parameters.
+        ValueError: A component refuses its hyper-parameters, or the connector does not fit the fusion.
     """
     tree = Architecture(architecture).to_data()
     encoders, dim = _slot(tree, "encoders"), _slot(tree, "dim")
@@ -133,6 +157,11 @@ def build(
         built = {name: _encoder(_slot(encoders, name), spec, dim) for name, spec in modalities.items()}
         connector = create_selected("connector", _slot(tree, "connector"), dims)
         fusion = create_selected("fusion", _slot(tree, "fusion"), connector.dims)
+        if _consumes_tokens(fusion) and list(connector.dims) != dims:
+            raise ValueError(
+                f"the fusion consumes tokens, and the connector makes {list(connector.dims)} of the widths"
+                f" {dims}; choose a connector that keeps them, or a fusion of vectors"
+            )
         head = create_selected("head", _slot(tree, "head"), fusion.out_dim, task.out_dim)
     if task.center:
         head = nn.Sequential(head, Rescale(task.center, task.scale))

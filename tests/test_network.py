@@ -160,33 +160,111 @@ def test_masked_tokens_have_no_influence():
     assert not torch.allclose(network(one), network(other))
 
 
-def test_several_tokens_are_averaged_over_the_real_ones():
-    class Tokens(torch.nn.Module):
-        """The values themselves as tokens."""
+class Tokens(torch.nn.Module):
+    """The values themselves as tokens."""
 
-        kinds = ("vector",)
+    kinds = ("vector",)
 
-        def __init__(self, spec, dim):
-            super().__init__()
+    def __init__(self, spec, dim):
+        super().__init__()
 
-        def forward(self, x, mask=None):
-            return x
+    def forward(self, x, mask=None):
+        return x
 
-    nas.register("encoder", "tokens")(Tokens)
-    tree = {
-        "dim": 4,
-        "encoders": {"x": {"tokens": {}}},
-        "connector": "none",
-        "fusion": {"concat": {}},
-        "head": "linear",
-    }
-    network = nas.build(tree, {"x": ModalitySpec("vector", (3, 4))}, TASK)
+
+class Pairs(Tokens):
+    """A token for every two values, real where one of them is."""
+
+    def forward(self, x, mask=None):
+        return x.unflatten(1, (-1, 2)).mean(2)
+
+    def token_mask(self, mask):
+        return mask.unflatten(1, (-1, 2)).any(2)
+
+
+@pytest.fixture
+def token_network():
+    """Networks over two modalities of tokens, (6, 4) and (3, 4), with a fusion of tokens."""
+    registry = nas.registry._components["encoder"]
+    registry |= {"tokens": Tokens, "pairs": Pairs}
+
+    def make(fusion="perceiver", connector="none", x="tokens"):
+        tree = {
+            "dim": 4,
+            "encoders": {"x": x, "y": "tokens"},
+            "connector": connector,
+            "fusion": fusion,
+            "head": "linear",
+        }
+        specs = {"x": ModalitySpec("vector", (6, 4)), "y": ModalitySpec("vector", (3, 4))}
+        return nas.build(tree, specs, TASK).eval()
+
+    yield make
+    del registry["tokens"], registry["pairs"]
+
+
+def tokens(size=5):
+    rng = torch.Generator().manual_seed(0)
+    return {name: torch.randn(size, count, 4, generator=rng) for name, count in (("x", 6), ("y", 3))}
+
+
+def test_several_tokens_are_averaged_over_the_real_ones(token_network):
+    network = token_network("concat")
     network.head = torch.nn.Identity()
-    x = torch.arange(24.0).view(2, 3, 4)
+    x, y = torch.arange(24.0).view(2, 3, 4), torch.zeros(2, 3, 4)
     mask = torch.tensor([[True, False, True], [False, False, False]])
     expected = torch.stack([(x[0, 0] + x[0, 2]) / 2, torch.zeros(4)])
-    torch.testing.assert_close(network({"x": x}, {"x": mask}), expected)
-    torch.testing.assert_close(network({"x": x}), x.mean(1))
+    torch.testing.assert_close(network({"x": x, "y": y}, {"x": mask})[:, :4], expected)
+    torch.testing.assert_close(network({"x": x, "y": y})[:, :4], x.mean(1))
+
+
+def test_a_fusion_of_tokens_gets_those_of_the_encoders_with_their_masks(token_network):
+    network, given = token_network(), tokens()
+    mask = torch.arange(6) < torch.tensor([6, 2, 1, 0, 4])[:, None]
+    expected = network.head(network.fusion([given["x"], given["y"]], masks=[mask, None]))
+    assert torch.equal(network(given, {"x": mask}), expected)
+    assert not torch.allclose(network(given), expected)
+
+
+def test_an_encoder_with_other_tokens_than_its_mask_says_which_are_real(token_network):
+    network, given = token_network(x="pairs"), tokens()
+    mask = torch.arange(6) < torch.tensor([6, 3, 1, 0, 4])[:, None]
+    pairs = given["x"].unflatten(1, (3, 2)).mean(2)
+    real = torch.arange(3) < torch.tensor([3, 2, 1, 0, 2])[:, None]
+    expected = network.head(network.fusion([pairs, given["y"]], masks=[real, None]))
+    assert torch.equal(network(given, {"x": mask}), expected)
+
+
+def test_a_fusion_of_tokens_gets_what_the_connector_adds(token_network):
+    network, given = token_network(connector={"small_world": {"topology": {"ring": {"k": 2}}}}), tokens()
+    pooled = [values.mean(1) for values in given.values()]
+    added = [mixed - vector for mixed, vector in zip(network.connector(pooled), pooled, strict=True)]
+    moved = [values + move[:, None] for values, move in zip(given.values(), added, strict=True)]
+    torch.testing.assert_close(network(given), network.head(network.fusion(moved)))
+
+
+@pytest.mark.parametrize("connector", ["none", {"small_world": {"topology": {"ring": {"k": 2}}}}])
+@pytest.mark.parametrize("fusion", [f for f in fusions() if nas.get("fusion", f).consumes == "tokens"])
+def test_padding_and_absent_tokens_may_be_nan_and_have_no_influence(token_network, fusion, connector):
+    network, given = token_network(fusion, connector), tokens()
+    mask = torch.arange(6) < torch.tensor([6, 2, 1, 0, 4])[:, None]
+    present = torch.tensor([[1, 1], [1, 1], [0, 1], [1, 0], [0, 0]]).bool()
+    outputs = network(given, {"x": mask}, present)
+    other = {
+        "x": given["x"].masked_fill(~(mask & present[:, :1])[..., None], float("nan")),
+        "y": given["y"].masked_fill(~present[:, 1, None, None], float("nan")),
+    }
+    assert torch.equal(network(other, {"x": mask}, present), outputs)
+    assert outputs.isfinite().all()
+
+
+def test_a_fusion_of_tokens_refuses_a_connector_that_changes_the_widths(token_network, monkeypatch):
+    monkeypatch.setattr(nas.get("connector", "none"), "dims", [4, 5], raising=False)
+    monkeypatch.setattr(
+        nas.get("connector", "none"), "__init__", lambda self, dims: torch.nn.Module.__init__(self)
+    )
+    with pytest.raises(ValueError, match=r"makes \[4, 5\] of the widths \[4, 4\]"):
+        token_network()
 
 
 def test_the_gates_are_those_of_the_fusion():

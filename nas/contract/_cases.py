@@ -76,11 +76,14 @@ class FusionCase(ModuleCase):
         dims: Sequence[int] = self.given["dims"]
         return dims
 
+    @property
+    def takes_tokens(self) -> bool:
+        return getattr(get(self.kind, self.name), "consumes", "vectors") == "tokens"
+
     def inputs(self, batch: int) -> list[Tensor]:
-        tokens = getattr(get(self.kind, self.name), "consumes", "vectors") == "tokens"
         rng = seeded()
         return [
-            torch.randn(batch, *[3 + index] * tokens, width, generator=rng)
+            torch.randn(batch, *[3 + index] * self.takes_tokens, width, generator=rng)
             for index, width in enumerate(self.dims)
         ]
 

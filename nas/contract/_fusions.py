@@ -84,6 +84,26 @@ def _no_modality_vanishes(case: FusionCase) -> Iterator[str]:
             yield f"in training, modality {index} is at times dropped for a whole batch; draw per sample"
 
 
+def _padding_is_ignored(case: FusionCase) -> Iterator[str]:
+    """Some tokens are padding, in one modality of the first sample all of them."""
+    if not case.takes_tokens:
+        return
+    module, tokens = case.build().eval(), case.inputs(8)
+    masks = [torch.rand(values.shape[:2], generator=seeded()) < 0.7 for values in tokens]
+    masks[0][0] = False
+    padded = [
+        values.masked_fill(~mask[..., None], float("nan")) for values, mask in zip(tokens, masks, strict=True)
+    ]
+    plain = module(tokens, None, masks=masks)
+    if not same([plain], [module(padded, None, masks=masks)]):
+        yield "other tokens under a false mask change the output"
+    if not finite([plain]):
+        yield "the output is not finite"
+    everything = [torch.ones_like(mask) for mask in masks]
+    if not same([module(tokens)], [module(tokens, None, masks=everything)]):
+        yield "masks that are true everywhere are not the same as none"
+
+
 def _reached(module: nn.Module, features: list[Tensor]) -> list[bool]:
     features = [feature.requires_grad_() for feature in features]
     output = random_projection([module(features)])
@@ -98,6 +118,7 @@ POINTS: dict[str, Callable[[Any], Iterator[str]]] = {
     "gradients with absent modalities": _absent_leave_gradients,
     "nothing present": _nothing_present_is_finite,
     "all present is the same as present=None": _all_present_is_none,
+    "padding takes no part": _padding_is_ignored,
     "return_gates": _gates_have_their_form,
     "no modality vanishes for a batch": _no_modality_vanishes,
 }
