@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -17,9 +18,10 @@ from PIL import Image
 from searches import ENVIRONMENT
 
 import nas
-from nas.datasets.manifest._readers import log_mel, mel_filters, picture
-from nas.datasets.manifest._split import assign
-from nas.datasets.manifest._table import Table
+from nas.datasets import _readers
+from nas.datasets._cache import DIGEST_BYTES, Cache
+from nas.datasets._media import log_mel, mel_filters, picture
+from nas.datasets._split import assign
 from nas.errors import RequestError
 
 WORDS = {"cat": ["кот", "gatto", "猫 sleeps"], "dog": ["собака", "cane", "犬 runs"]}
@@ -179,18 +181,20 @@ def test_a_parquet_file_gives_what_the_csv_does(samples, tmp_path):
 def test_a_picture_of_any_mode_has_the_asked_shape(mode, channels, tmp_path):
     file = tmp_path / f"x.{'tif' if mode == 'CMYK' else 'png'}"
     write_picture(file, mode, (11, 5), bright=True)
-    assert picture(file, 8, channels).shape == (channels, 8, 8)
+    assert picture(file.read_bytes(), 8, channels).shape == (channels, 8, 8)
 
 
 def test_a_transparent_picture_lies_on_white(tmp_path):
     Image.new("RGBA", (4, 4), (255, 0, 0, 128)).save(tmp_path / "x.png")
-    assert picture(tmp_path / "x.png", 4, 3)[:, 0, 0].tolist() == pytest.approx([255, 127, 127], abs=1)
+    assert picture((tmp_path / "x.png").read_bytes(), 4, 3)[:, 0, 0].tolist() == pytest.approx(
+        [255, 127, 127], abs=1
+    )
 
 
 @pytest.mark.parametrize(("rate", "suffix"), [(8000, "wav"), (22050, "ogg"), (44100, "flac"), (32000, "mp3")])
 def test_a_tone_of_any_rate_and_format_is_loudest_in_its_own_band(rate, suffix, tmp_path):
     write_sound(tmp_path / f"x.{suffix}", rate, 0.5, 1000, 2)
-    spectrogram = log_mel(tmp_path / f"x.{suffix}", 16000, 0.4, 16, 10)
+    spectrogram = log_mel((tmp_path / f"x.{suffix}").read_bytes(), 16000, 0.4, 16, 10)
     assert spectrogram.shape == (1, 16, 10)
     assert spectrogram.max() == 0
     assert spectrogram.min() >= -80
@@ -236,39 +240,109 @@ def test_a_vector_is_a_list_in_one_column_or_numbers_in_several(tmp_path):
 @settings(max_examples=60)
 @given(st.lists(st.sampled_from("abc"), min_size=30, max_size=200), st.integers(0, 99))
 def test_splits_that_are_drawn_are_disjoint_stratified_and_the_seed_s(labels, seed):
-    table = Table(None, {"label": labels})
-    members = assign(table, "label", None, None, (0.2, 0.25), seed)
-    assert members.tolist() == assign(table, "label", None, None, (0.2, 0.25), seed).tolist()
+    members, bad = assign(labels, None, None, (0.2, 0.25), seed)
+    assert members.tolist() == assign(labels, None, None, (0.2, 0.25), seed)[0].tolist()
+    assert not bad
     for code, share in ((1, 0.2), (2, 0.25)):
         assert abs((members == code).sum() - share * len(labels)) <= 1.5
         for name in set(labels):
             own = np.array([label == name for label in labels])
             assert abs((members[own] == code).sum() - share * own.sum()) <= 2
+            assert (members[own] == 0).any()
 
 
 @settings(max_examples=60)
-@given(st.lists(st.integers(0, 25), min_size=60, max_size=200), st.integers(0, 99))
-def test_no_group_is_in_two_splits(groups, seed):
-    table = Table(None, {"label": ["x" if n % 2 else "y" for n in range(len(groups))], "group": groups})
-    members = assign(table, "label", None, "group", (0.2, 0.2), seed)
-    for group in set(groups):
+@given(st.lists(st.none() | st.integers(0, 25), min_size=60, max_size=200), st.integers(0, 99))
+def test_no_group_is_in_two_splits_and_a_row_without_one_is_on_its_own(groups, seed):
+    labels = ["x" if n % 2 else "y" for n in range(len(groups))]
+    members, _ = assign(labels, None, groups, (0.2, 0.2), seed)
+    for group in set(groups) - {None}:
         assert len({int(code) for code, own in zip(members, groups, strict=True) if own == group}) == 1
+    alone = assign(["x"] * 40, None, [None] * 40, (0.2, 0.2), seed)[0]
+    assert sorted(np.bincount(alone).tolist()) == [8, 8, 24]
 
 
-def test_a_second_start_decodes_nothing_and_a_changed_file_is_decoded_again(tmp_path, monkeypatch):
+def test_validation_rows_are_drawn_where_the_table_names_only_the_others():
+    named = ["train"] * 40 + ["TEST "] * 10
+    members, _ = assign(["x", "y"] * 25, named, None, (0.25, 0.5), 0)
+    assert (members[40:] == 2).all()
+    assert np.bincount(members[:40]).tolist() == [30, 10]
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The pictures and sounds that have been decoded so far, as bytes."""
+    seen = []
+    for name in ("picture", "log_mel"):
+        real = getattr(_readers, name)
+        monkeypatch.setattr(
+            _readers, name, lambda content, real=real, **o: seen.append(content) or real(content, **o)
+        )
+    return seen
+
+
+def same(one, other):
+    for split, samples in one.splits.items():
+        mine, theirs = whole(samples), whole(other.splits[split])
+        assert torch.equal(mine.labels, theirs.labels)
+        for name, values in mine.inputs.items():
+            assert torch.equal(values, theirs.inputs[name])
+    return True
+
+
+def test_a_second_start_decodes_nothing_and_a_changed_file_alone_is_decoded_again(tmp_path, decoded):
     file = write_samples(tmp_path, 30)
     first = load(file, modalities=MODALITIES)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
-    second = load(file, modalities=MODALITIES)
+    count = len(decoded)
+    assert same(first, load(file, modalities=MODALITIES))
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == before
-    for name in MODALITIES:
-        assert torch.equal(
-            whole(first.splits["train"]).inputs[name], whole(second.splits["train"]).inputs[name]
-        )
     write_picture(tmp_path / "1.png", "RGB", (40, 40), bright=False)
-    os.utime(tmp_path / "1.png", ns=(1, 1))
     load(file, modalities=MODALITIES)
-    assert len(list((tmp_path / "cache").iterdir())) == len(before) + 2
+    assert decoded[count:] == [(tmp_path / "1.png").read_bytes()]
+
+
+def test_the_cache_is_by_content_whatever_the_files_are_called(tmp_path, decoded):
+    file = write_samples(tmp_path, 30)
+    first = load(file, modalities=MODALITIES)
+    count = len(decoded)
+    moved = shutil.copytree(tmp_path, tmp_path / "moved", ignore=shutil.ignore_patterns("cache", "moved"))
+    cache = str(tmp_path / "cache")
+    second = nas.load_dataset(
+        "manifest", str(moved / file.name), label="label", modalities=MODALITIES, cache=cache
+    )
+    assert same(first, second)
+    assert len(decoded) == count
+
+
+def test_what_a_kill_leaves_of_the_cache_is_completed(tmp_path, decoded):
+    file = write_samples(tmp_path, 30)
+    first = load(file, modalities=MODALITIES)
+    for index in (tmp_path / "cache").glob("*.index"):  # the last rows are there, their digests half written
+        os.truncate(index, index.stat().st_size - 5 * DIGEST_BYTES - 3)
+    for digests in (tmp_path / "cache").glob("*.digests"):
+        digests.write_bytes(digests.read_bytes()[:-9])
+    count = len(decoded)
+    assert same(first, load(file, modalities=MODALITIES))
+    assert len(decoded) - count == 2 * 6
+
+
+def test_processes_that_fill_one_pack_do_not_disturb_each_other(tmp_path):
+    rows = {bytes([n]) * DIGEST_BYTES: np.full((2, 3), n, np.uint8) for n in range(9)}
+    packs = [Cache(tmp_path).pack("key", (2, 3), np.uint8) for _ in range(3)]
+    for n, (digest, array) in enumerate(rows.items()):
+        packs[n % 3].add({digest: array} | dict(list(rows.items())[:n]))  # those of the others as well
+    read = Cache(tmp_path).pack("key", (2, 3), np.uint8)
+    assert {digest: read.array()[row].tolist() for digest, row in read.rows.items()} == {
+        digest: array.tolist() for digest, array in rows.items()
+    }
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+    file = write_samples(tmp_path, 30)
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(RequestError, match=r"cache .*/cache cannot be written: .* with `cache`"):
+        load(file, modalities=MODALITIES)
 
 
 def test_bad_rows_are_named_and_may_be_skipped(tmp_path):
@@ -290,6 +364,145 @@ def test_bad_rows_are_named_and_may_be_skipped(tmp_path):
     assert "3 of 60 rows are left out" in note
 
 
+def test_a_row_with_too_many_cells_and_one_of_no_split_may_be_skipped_too(tmp_path):
+    lines = [f"word {n},{'ab'[n % 2]},train" for n in range(60)]
+    lines[3] += ",more"
+    lines[4] = lines[4].replace("train", "trian")
+    lines[5:8] = ["word 5,c,test", "word 6,a,test", "word 7,b,test"]
+    (tmp_path / "data.csv").write_text("\n".join(["words,label,split", *lines]))
+    [note] = load(tmp_path / "data.csv", split="split", on_bad_row="skip").notes
+    assert "3 of 60 rows are left out" in note
+    assert "row 4, 4 cells, and the header has 3" in note
+    assert "row 5, column split: 'trian' is no split" in note
+    assert "row 6, the training split has no row of the class 'c'" in note
+
+
+# Labels
+
+
+@pytest.mark.parametrize("cells", [["a|b", "b", "", "a"], ['["a", "b"]', '["b"]', "[]", '["a"]']])
+def test_several_classes_of_a_sample_are_a_multilabel_task(cells, tmp_path):
+    file = write_table(tmp_path, [{"words": f"word {n}", "label": cells[n % 4]} for n in range(60)])
+    dataset = load(file)
+    assert dataset.task == nas.Task("multilabel", ("a", "b"))
+    labels = whole(dataset.splits["train"]).labels
+    assert labels.dtype == torch.float32
+    assert {tuple(row) for row in labels.tolist()} == {(1, 1), (0, 1), (0, 0), (1, 0)}
+
+
+def test_several_columns_of_flags_are_a_multilabel_task(tmp_path):
+    rows = [{"words": f"word {n}", "wet": n % 2, "cold": ("yes", "no", "No")[n % 3]} for n in range(60)]
+    file = write_table(tmp_path, rows)
+    cache = str(tmp_path / "cache")
+    dataset = nas.load_dataset("manifest", str(file), label=["wet", "cold"], cache=cache)
+    assert dataset.task == nas.Task("multilabel", ("wet", "cold"))
+    assert whole(dataset.splits["test"]).labels.mean(0).tolist() == pytest.approx([0.5, 1 / 3], abs=0.15)
+
+
+def test_a_label_that_is_a_number_is_a_regression(tmp_path):
+    rows = [{"words": f"word {n}", "label": n + 0.5} for n in range(100)]
+    dataset = load(write_table(tmp_path, rows))
+    assert (dataset.task.kind, dataset.task.classes) == ("regression", ("label",))
+    parts = [whole(split).labels for split in dataset.splits.values()]
+    assert all(part.dtype == torch.float32 and part.shape[1:] == (1,) for part in parts)
+    for part in parts:  # stratified by tenths
+        assert part.mean().item() == pytest.approx(50, abs=4)
+    with pytest.raises(RequestError, match="the validation split is empty"):  # each class has one sample
+        load(tmp_path / "data.csv", task="classification")
+
+
+def test_a_few_whole_numbers_are_classes_and_many_are_amounts(tmp_path):
+    few = load(write_table(tmp_path, [{"words": "w", "label": n % 10} for n in range(99)], "few.csv"))
+    assert few.task == nas.Task("classification", tuple("0123456789"))
+    many = load(write_table(tmp_path, [{"words": "w", "label": n} for n in range(200)], "many.csv"))
+    assert many.task.kind == "regression"
+
+
+# Untidy tables
+
+
+def test_numbers_are_read_whatever_people_write_where_they_have_none(tmp_path):
+    ages = [str(n) for n in range(56)] + ["NA", "n/a", "?", "null"]
+    rows = [{"age": age, "words": f"word {n}", "label": "ab"[n % 2]} for n, age in enumerate(ages)]
+    dataset = load(write_table(tmp_path, rows))
+    assert dataset.modalities["tabular"].shape == (2,)  # the age, and whether there is none
+    present = torch.cat([whole(split).present for split in dataset.splits.values()])
+    assert (~present).sum(0).tolist() == [0, 4]
+
+
+def test_a_mistake_among_numbers_is_a_bad_row_and_no_category(tmp_path):
+    rows = [{"age": n if n != 20 else "2o", "label": "ab"[n % 2]} for n in range(60)]
+    with pytest.raises(RequestError, match="row 21, column age: '2o' is not a number"):
+        load(write_table(tmp_path, rows))
+
+
+def test_rare_categories_share_a_column(tmp_path):
+    rows = [
+        {"city": f"city {min(n % 9, n)}" if n > 9 else f"hamlet {n}", "label": "ab"[n % 2]} for n in range(90)
+    ]
+    facts = {"facts": {"tabular": "city", "categories": 5}}
+    dataset = load(write_table(tmp_path, rows), modalities=facts)
+    assert dataset.modalities["facts"].shape == (6,)
+    assert (whole(dataset.splits["train"]).inputs["facts"].sum(1) == 1).all()
+
+
+def test_a_file_with_semicolons_and_one_of_a_spreadsheet_are_read(tmp_path):
+    lines = "\r\n".join(["words;label", *(f"word {n}, and more;{'ab'[n % 2]}" for n in range(40))])
+    (tmp_path / "data.csv").write_bytes(b"\xef\xbb\xbf" + lines.encode())
+    assert sum(map(len, load(tmp_path / "data.csv").splits.values())) == 40
+
+
+def test_a_column_with_the_name_of_a_method_of_torch_is_a_modality_of_another(tmp_path):
+    rows = [{"type": f"the {n}th", "my.words": f"{n} words", "label": "ab"[n % 2]} for n in range(40)]
+    dataset = load(write_table(tmp_path, rows))
+    assert list(dataset.modalities) == ["type_", "my_words"]
+    with pytest.raises(RequestError, match=r"modalities.type: 'type' cannot name a modality"):
+        load(tmp_path / "data.csv", modalities={"type": {"text": "type"}})
+
+
+def test_pictures_may_stand_in_a_parquet_file_itself(samples, tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    pictures = [(samples.parent / f"{n}.png").read_bytes() for n in range(1, 7)] * 6
+    cells = [{"bytes": picture, "path": None} if n % 2 else None for n, picture in enumerate(pictures)]
+    plain = [cell and cell["bytes"] for cell in cells]
+    words = [f"picture {n}" for n in range(36)]
+    table = {"photo": cells, "plain": plain, "words": words, "label": ["ab"[n % 2] for n in range(36)]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "data.parquet")
+    dataset = load(tmp_path / "data.parquet")
+    assert [spec.kind for spec in dataset.modalities.values()] == ["image", "image", "text"]
+    batch = whole(dataset.splits["train"])
+    there = batch.present[:, 0]
+    assert there.float().mean() == pytest.approx(0.5, abs=0.1)
+    assert torch.equal(batch.inputs["photo"][there], batch.inputs["plain"][there])
+    assert (batch.inputs["photo"][~there] == 0).all()
+
+
+def test_a_silent_sound_is_silent_and_a_long_one_is_cut(tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(8000), 8000)
+    assert (log_mel((tmp_path / "silent.wav").read_bytes(), 8000, 0.5, 8, 10) == -80).all()
+    write_sound(tmp_path / "long.wav", 8000, 30, 1000, 1)
+    write_sound(tmp_path / "short.wav", 8000, 0.6, 1000, 1)
+    long, short = (
+        log_mel((tmp_path / f"{name}.wav").read_bytes(), 8000, 0.5, 8, 10) for name in ("long", "short")
+    )
+    np.testing.assert_allclose(long, short, atol=0.1)
+
+
+def test_a_split_is_moved_to_a_device_as_it_is_read(samples):
+    split = load(samples, modalities=MODALITIES).splits["train"]
+    moved = split.to("cpu")
+    some = torch.tensor([5, 0, 7])
+    for name in MODALITIES:
+        assert torch.equal(split.batch(some).inputs[name], moved.batch(some).inputs[name])
+    assert torch.equal(split.batch(some).masks["words"], moved.batch(some).masks["words"])
+    assert torch.equal(split.batch(some).present, moved.batch(some).present)
+
+
+# Malformed manifests
+
+
 GOOD = [{"words": f"word {n % 4}", "age": str(n), "label": "ab"[n % 2], "split": "train"} for n in range(30)]
 
 
@@ -303,7 +516,7 @@ BAD = {
     "no table": (b"\x89PNG\r\n", {}, "is not UTF-8 text"),
     "empty": (b"", {}, "is empty; its first line must name the columns"),
     "no rows": (b"words,label\n", {}, "has a header and no rows"),
-    "a cell too many": (b"words,label\na,b,c\n", {}, "row 1 has 3 cells, and the header 2"),
+    "a cell too many": (b"words,label\na,b,c\n", {}, "row 1, 3 cells, and the header has 2"),
     "an open quote": (b'words,label\n"a,b\n', {}, "is not a CSV file"),
     "a name twice": (b"label,label\na,b\n", {}, "has 2 columns of the name 'label'"),
     "no name": (b"label,\na,b\n", {}, "column 2 has no name"),
@@ -346,6 +559,42 @@ BAD = {
     "shares": (GOOD, {"validation": 0.7, "test": 0.4} | TEXT, "must leave some rows for training"),
     "on_bad_row": (GOOD, {"on_bad_row": "ignore"} | TEXT, "must be 'error' or 'skip', not 'ignore'"),
     "an unknown option": (GOOD, {"lable": "x"}, "lable"),
+    "the label as a modality": (
+        GOOD,
+        {"modalities": {"w": {"text": "label"}}},
+        "'label' is the label, which",
+    ),
+    "a huge picture": (
+        GOOD,
+        {"modalities": {"w": {"image": "words", "size": 9999}}},
+        "9999 is not allowed; give a",
+    ),
+    "a size in words": (
+        GOOD,
+        {"modalities": {"w": {"image": "words", "size": "big"}}},
+        "'big' is not allowed; give a",
+    ),
+    "an unknown task": (
+        GOOD,
+        {"task": "ranking"} | TEXT,
+        "task: 'ranking' is not allowed; give classification",
+    ),
+    "words to regress": (GOOD, {"task": "regression"} | TEXT, "row 1, column label: 'a' is not a number"),
+    "two label columns of words": (
+        GOOD,
+        {"label": ["label", "words"], "task": "classification"},
+        "classification has one label column, not 2",
+    ),
+    "a flag that is none": (
+        table(age="maybe"),
+        {"label": ["age", "split"], "task": "multilabel"} | TEXT,
+        "is neither 1 nor 0",
+    ),
+    "a modality that is never there": (
+        [row | {"age": ""} for row in GOOD],
+        {"modalities": {"w": {"text": "words"}, "age": {"vector": "age"}}},
+        "the modality age is missing in every row for training",
+    ),
     "an empty split": (GOOD, {"validation": 0.001} | TEXT, "the validation split is empty"),
     "nothing usable": (
         [row | {"label": ""} for row in GOOD],

@@ -1,0 +1,158 @@
+"""From modalities, labels and splits to what the engine asks of a dataset; bad rows are judged here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nas.datasets._encoded import Encoded, MappedSplit
+from nas.datasets._labels import check_labels, read_labels
+from nas.datasets._split import SPLITS, assign
+from nas.datasets._table import Table
+from nas.errors import RequestError, near_misses
+from nas.modality import ModalitySpec, Task
+
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the columns of a table are for that no modality may see, and how splits are drawn.
+
+    Args:
+        label: The label column, or several.
+        task: `classification`, `multilabel` or `regression`; None infers it.
+        separator: What stands between the classes of a sample that has several.
+        split: Column with `train`, `validation` or `test`; None draws the splits.
+        group: Column of which no value may be in two splits that are drawn.
+        shares: Of validation and test, where they are drawn.
+        seed: Seed of the splits that are drawn.
+    """
+
+    label: str | Sequence[str]
+    task: str | None = None
+    separator: str = "|"
+    split: str | None = None
+    group: str | None = None
+    shares: tuple[float, float] = (0.15, 0.15)
+    seed: int = 0
+
+    @property
+    def labels(self) -> list[str]:
+        """The label columns."""
+        return [self.label] if isinstance(self.label, str) else list(self.label)
+
+    def used(self, table: Table) -> dict[str, str]:
+        """The columns that are used, and what for.
+
+        Raises:
+            RequestError: One of them is not there.
+        """
+        columns = [(name, "label") for name in self.labels]
+        columns += [(name, role) for name, role in ((self.split, "split"), (self.group, "group")) if name]
+        for name, role in columns:
+            if name not in table.columns:
+                raise RequestError(
+                    f"{table.name} has no {role} column {name!r}; {near_misses(name, table.columns)}"
+                )
+        return dict(columns)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A dataset's attributes.
+
+    Args:
+        modalities: By name.
+        task: What has to be predicted.
+        splits: `train`, `validation` and `test`.
+        notes: What the report says of the data.
+    """
+
+    modalities: Mapping[str, ModalitySpec]
+    task: Task
+    splits: Mapping[str, MappedSplit]
+    notes: Sequence[str]
+
+
+def assemble(
+    table: Table,
+    roles: Roles,
+    encode: Callable[[NDArray[np.bool_]], Mapping[str, Encoded]],
+    on_bad_row: str = "error",
+) -> Assembled:
+    """A dataset of the rows that can be used.
+
+    Args:
+        table: Where the rows are from.
+        roles: Which of its columns are labels and splits.
+        encode: From which rows may be learned from, `(N,)`, to the modalities of all rows.
+        on_bad_row: `error` refuses rows that cannot be used; `skip` leaves them out.
+
+    Raises:
+        RequestError: There are bad rows that may not be skipped, or too little is left.
+        ValueError: An option is not allowed.
+    """
+    if on_bad_row not in ("error", "skip"):
+        raise ValueError(f"on_bad_row must be 'error' or 'skip', not {on_bad_row!r}")
+    targets = read_labels(table, roles.labels, roles.task, roles.separator)
+    named, groups = (table.columns[name] if name else None for name in (roles.split, roles.group))
+    codes, astray = assign(targets.strata(), named, groups, roles.shares, roles.seed)
+    astray = {row: f"column {roles.split}: {reason}" for row, reason in astray.items()}
+    bad = astray | targets.bad | dict(table.bad)
+    encoded = encode(_without(codes == 0, bad))
+    for part in encoded.values():
+        bad = dict(part.bad) | bad
+    there = np.stack([part.present for part in encoded.values()], 1).any(1)
+    bad = dict.fromkeys(np.flatnonzero(~there).tolist(), "every modality is missing") | bad
+    task, labels, unseen = targets.encoded(_without(codes == 0, bad))
+    bad = {row: reason for row, reason in unseen.items() if codes[row] > 0} | bad
+    notes = _judge(table, bad, on_bad_row)
+    members = {name: _without(codes == code, bad) for code, name in enumerate(SPLITS)}
+    _check_splits(table, members, encoded)
+    check_labels(table, task, labels, members["train"])
+    splits = {
+        name: MappedSplit(encoded, np.flatnonzero(own), torch.from_numpy(labels[own]))
+        for name, own in members.items()
+    }
+    return Assembled({name: part.spec for name, part in encoded.items()}, task, splits, notes)
+
+
+def _without(rows: NDArray[np.bool_], bad: Mapping[int, Any]) -> NDArray[np.bool_]:
+    kept = rows.copy()
+    kept[list(bad)] = False
+    return kept
+
+
+def _judge(table: Table, bad: Mapping[int, str], on_bad_row: str) -> list[str]:
+    """What is to be said of bad rows.
+
+    Raises:
+        RequestError: There are some, and they may not be skipped; or nothing else is left.
+    """
+    if not bad:
+        return []
+    first = "; ".join(f"row {row + 1}, {bad[row]}" for row in sorted(bad)[:SHOWN])
+    more = f"; {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+    if on_bad_row == "error":
+        raise RequestError(f"{table.name}: {first}{more}. Mend them, or leave them out with on_bad_row: skip")
+    if len(bad) == table.count:
+        raise RequestError(f"{table.name} has no row that can be used: {first}{more}")
+    return [f"{table.name}: {len(bad)} of {table.count} rows are left out: {first}{more}"]
+
+
+def _check_splits(
+    table: Table, members: Mapping[str, NDArray[np.bool_]], encoded: Mapping[str, Encoded]
+) -> None:
+    for name, own in members.items():
+        if not own.any():
+            raise RequestError(
+                f"{table.name}: the {name} split is empty; give more rows, or larger shares "
+                "(validation, test)"
+            )
+    for name, part in encoded.items():
+        if not (part.present & members["train"]).any():
+            raise RequestError(f"{table.name}: the modality {name} is missing in every row for training")

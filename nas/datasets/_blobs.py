@@ -1,0 +1,188 @@
+"""Encoded pictures and sounds: where their bytes are, and how all of them are decoded once."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.datasets._cache import DIGEST_BYTES, Cache, Pack
+
+CHUNK = 256
+
+
+class Blob(Protocol):
+    """The bytes of one picture or sound; as a string, what errors call it."""
+
+    @property
+    def stamp(self) -> str | None:
+        """What changes when the bytes do, known without reading them; None where nothing is."""
+        ...
+
+    def read(self) -> bytes:
+        """The bytes."""
+        ...
+
+
+@dataclass(frozen=True)
+class File:
+    """A blob that is a file."""
+
+    path: Path
+
+    @property
+    def stamp(self) -> str | None:
+        """Its path, size and time."""
+        try:
+            status = self.path.stat()
+        except (OSError, ValueError):
+            return None
+        return f"{self.path}|{status.st_size}|{status.st_mtime_ns}"
+
+    def read(self) -> bytes:
+        """The file's content."""
+        return self.path.read_bytes()
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class Inline:
+    """A blob that stands in the table itself."""
+
+    content: bytes
+    stamp: str | None = None
+
+    def read(self) -> bytes:
+        """The content."""
+        return self.content
+
+    def __str__(self) -> str:
+        return "the cell"
+
+
+def blob(cell: Any, folder: Path) -> Blob | None:
+    """The blob that a cell holds or names: bytes, `{bytes, path}`, or a path from a folder."""
+    if isinstance(cell, Mapping):
+        cell = cell.get("bytes") or cell.get("path")
+    if cell is None or hasattr(cell, "stamp"):
+        return cell
+    return Inline(cell) if isinstance(cell, bytes) else File(folder / str(cell))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Many blobs as arrays of one shape.
+
+    Args:
+        array: `(N, *shape)`, mapped.
+        rows: By blob, its place in the array; -1 for no blob and for a bad one.
+        bad: Why blobs cannot be decoded, by their place among all.
+    """
+
+    array: NDArray[Any]
+    rows: NDArray[np.int64]
+    bad: Mapping[int, str]
+
+
+def decode(
+    origin: tuple[str, str],
+    blobs: Sequence[Blob | None],
+    read: Callable[[bytes], NDArray[Any]],
+    shape: Sequence[int],
+    dtype: Any,
+    cache: Cache,
+    key: Any,
+) -> Decoded:
+    """Decode blobs side by side, each content once and for all; a progress bar shows it on a terminal.
+
+    Args:
+        origin: The table and the column that they are from.
+        blobs: What to decode; None where there is nothing.
+        read: From bytes to an array.
+        shape: Of that array.
+        dtype: Of its values.
+        cache: Where arrays are kept.
+        key: JSON data that tells this way of decoding from any other.
+    """
+    pack, known = cache.pack(key, shape, dtype), cache.digests(origin)
+    stamps = [None if blob is None else blob.stamp for blob in blobs]
+    digests = [None if stamp is None else known.get(stamp) for stamp in stamps]
+    todo = [
+        place
+        for place, (blob, digest) in enumerate(zip(blobs, digests, strict=True))
+        if blob is not None and digest not in pack.rows
+    ]
+    bad: dict[int, str] = {}
+    with _progress(f"decoding {origin[-1]}", len(todo)) as advance:
+        for place, found in _decode_new(blobs, todo, read, pack, cache):
+            digests[place] = found if isinstance(found, bytes) else None
+            if isinstance(found, str):
+                bad[place] = found
+            advance()
+    seen = {stamp: own for stamp, own in zip(stamps, digests, strict=True) if stamp and own}
+    if seen != known:
+        cache.keep_digests(origin, seen)
+    rows = [-1 if digest is None else pack.rows[digest] for digest in digests]
+    return Decoded(pack.array(), np.array(rows, np.int64), bad)
+
+
+def _decode_new(
+    blobs: Sequence[Blob | None],
+    places: Sequence[int],
+    read: Callable[[bytes], NDArray[Any]],
+    pack: Pack,
+    cache: Cache,
+) -> Iterator[tuple[int, bytes | str]]:
+    """Put what is new into the pack, chunk by chunk; by place the digest, or what is wrong."""
+    with ThreadPoolExecutor(_cores()) as pool:
+        for start in range(0, len(places), CHUNK):
+            chunk = places[start : start + CHUNK]
+            found = list(pool.map(lambda place: _attempt(blobs[place], read, pack.rows), chunk))
+            with cache.writable():
+                pack.add({digest: array for digest, array in found if array is not None})
+            yield from ((place, what) for place, (what, _) in zip(chunk, found, strict=True))
+
+
+def _attempt(
+    blob: Any, read: Callable[[bytes], NDArray[Any]], known: Mapping[bytes, int]
+) -> tuple[Any, NDArray[Any] | None]:
+    """The digest of a blob, with its array where that is new; a string where it cannot be decoded."""
+    try:
+        content = blob.read()
+        digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+        return digest, None if digest in known else read(content)
+    except FileNotFoundError:
+        return f"{blob} does not exist", None
+    except IsADirectoryError:
+        return f"{blob} is a folder, not a file", None
+    except Exception as error:  # whatever a decoder makes of a damaged file
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return f"{blob} cannot be read ({reason})", None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def _progress(label: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar on standard error, where that is a terminal; what is given advances it by one."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = not (total and console.is_terminal)
+    with warnings.catch_warnings(), Progress(*columns, console=console, disable=hidden) as bar:
+        warnings.simplefilter("ignore")  # decoders warn of oddities, and would break the bar
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)

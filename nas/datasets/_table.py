@@ -1,0 +1,135 @@
+"""A table of samples: columns of cells, as they stand in a file."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas.errors import RequestError
+
+LARGEST_CELL = 10_000_000
+DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of samples.
+
+    Args:
+        name: What errors call it.
+        folder: Where relative paths in it start.
+        columns: Cells by column; None where there is nothing.
+        digest: Tells this content from any other.
+        bad: Why rows cannot be used as they stand, by row.
+    """
+
+    name: str
+    folder: Path
+    columns: Mapping[str, Sequence[Any]]
+    digest: str = ""
+    bad: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.columns.values())))
+
+
+def read_table(file: Path) -> Table:
+    """Read a CSV file (with commas, semicolons or tabs) or a Parquet file.
+
+    Raises:
+        RequestError: It is not there, is neither of the two, or is damaged.
+    """
+    if not file.is_file():
+        raise RequestError(f"the manifest {file} does not exist")
+    readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".pq": _read_parquet}
+    if file.suffix.lower() not in readers:
+        raise RequestError(f"the manifest {file} is neither a .csv nor a .parquet file")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise RequestError(f"the manifest {file} cannot be read: {error.strerror}") from None
+    table = readers[file.suffix.lower()](file, content)
+    if not table.count:
+        raise RequestError(f"{file} has a header and no rows")
+    return table
+
+
+def _read_csv(file: Path, content: bytes) -> Table:
+    csv.field_size_limit(LARGEST_CELL)
+    try:
+        text = content.decode("utf-8-sig")
+        delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        rows = [[cell.strip() for cell in row] for row in reader if row]
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"{file} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from None
+    except csv.Error as error:
+        raise RequestError(f"{file} is not a CSV file: line {reader.line_num}: {error}") from None
+    if not rows:
+        raise RequestError(f"{file} is empty; its first line must name the columns")
+    header, *rows = rows
+    _check_header(file, header)
+    width = len(header)
+    bad = {
+        index: f"{len(row)} cells, and the header has {width}"
+        for index, row in enumerate(rows)
+        if len(row) != width
+    }
+    whole = [(row + [""] * width)[:width] for row in rows]
+    columns = {name: [row[place] or None for row in whole] for place, name in enumerate(header)}
+    return Table(str(file), file.parent, columns, hashlib.blake2b(content).hexdigest(), bad)
+
+
+def _read_parquet(file: Path, content: bytes) -> Table:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        read = parquet.read_table(pyarrow.BufferReader(content))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise RequestError(f"{file} is not a Parquet file: {str(error).splitlines()[0]}") from None
+    _check_header(file, read.column_names)
+    return Table(str(file), file.parent, ArrowColumns(read), hashlib.blake2b(content).hexdigest())
+
+
+class ArrowColumns(Mapping[str, Sequence[Any]]):
+    """The columns of an Arrow table; only those that are asked for become Python objects."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._seen: dict[str, list[Any]] = {}
+
+    def __getitem__(self, name: str) -> list[Any]:
+        if name not in self._seen:
+            self._seen[name] = [_cell(value) for value in self._table.column(name).to_pylist()]
+        return self._seen[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table.column_names)
+
+    def __len__(self) -> int:
+        return len(self._table.column_names)
+
+
+def _cell(value: Any) -> Any:
+    """The value; None for those that mean nothing: an empty string, and a number that is none."""
+    if isinstance(value, str):
+        return value.strip() or None
+    return None if isinstance(value, float) and value != value else value
+
+
+def _check_header(file: Path, header: Sequence[str]) -> None:
+    if not header:
+        raise RequestError(f"{file} has no columns")
+    for place, name in enumerate(header, 1):
+        if not name:
+            raise RequestError(f"{file}: column {place} has no name")
+        if header.count(name) > 1:
+            raise RequestError(f"{file} has {header.count(name)} columns of the name {name!r}")
