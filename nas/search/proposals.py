@@ -80,9 +80,10 @@ class Proposals:
 
     def _raced(self, history: History) -> Proposal | None:
         """One more training of the candidate about whose place on the front it says most."""
-        candidates = history.candidates
         extra = sum(record.origin.operator == "race" for record in history.records)
-        if not candidates or extra >= self.racing * (len(history.records) + 1 - FIRST_RACE):
+        if extra >= self.racing * (len(history.records) + 1 - FIRST_RACE):
+            return None
+        if not (candidates := history.candidates):
             return None
         asked = Counter(record.architecture for record in history.records if record.state != FAILED)
         odds = belonging(history, derive(self.seed, len(history.records), "race"))
@@ -136,9 +137,10 @@ class Proposals:
 
     def identity(self, architecture: Architecture) -> str:
         """The id that equal networks share."""
-        if architecture not in self._ids:
-            self._ids[architecture] = self._identify(architecture)
-        return self._ids[architecture]
+        known = self._ids.get(architecture)
+        if known is None:
+            known = self._ids[architecture] = self._identify(architecture)
+        return known
 
 
 def unfinished(record: Record) -> Record:

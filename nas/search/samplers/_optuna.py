@@ -1,7 +1,9 @@
 """The adapter that lets Optuna's samplers propose from our history."""
 
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -65,18 +67,25 @@ class OptunaSampler:
     happened: genetic samplers number generations by it. Architectures that lie outside the space,
     because the space has changed, take no part.
 
+    Optuna's samplers slow down as a study grows, so that they see a part of a long history: see `Part`.
+
     Args:
         make: From a seed to the sampler.
+        history: Most recent trials that it sees, beside the front of those before.
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler]) -> None:
+    def __init__(self, make: Callable[[int], BaseSampler], history: int) -> None:
+        if history < 2:
+            raise ValueError(f"history must be at least 2, not {history}")
         self._make = make
+        self._part = Part(history)
         self._mirror: _Mirror | None = None
         self._new(0)  # a wrong option is refused here, before anything is asked or written
 
     def propose(self, space: SearchSpace, history: History, seed: int) -> Architecture:
         """The sampler's next suggestion, as a point of the space."""
         sampler = self._new(seed)
+        history = self._part(history)
         if self._mirror is None or not self._mirror.leads_to(space, history):
             self._mirror = _Mirror(space, history.objectives, lambda: self._new(0))
         self._mirror.follow(history)
@@ -86,6 +95,48 @@ class OptunaSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return self._make(seed)
+
+
+class Part:
+    """The part of a history that a slow sampler sees: the most recent trials, and the front before them.
+
+    It moves on by steps of half its size, so that most proposals find the part of the one before
+    with a trial more, and it follows from the history alone.
+
+    Args:
+        size: Most recent trials in it at most.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._before: tuple[list[Record], list[Record]] = ([], [])
+
+    def __call__(self, history: History) -> History:
+        """The part, its trials numbered and ordered anew."""
+        step = self.size // 2
+        start = max(0, -(-(len(history.records) - self.size) // step) * step)
+        if not start:
+            return history
+        kept = [*self._front(history, list(history.records[:start])), *history.records[start:]]
+        told = sorted(record.told for record in kept if record.told is not None)
+        place = {position: index for index, position in enumerate(told)}
+        records = [
+            replace(
+                record,
+                number=number,
+                asked_after=bisect_left(told, record.asked_after),
+                told=None if record.told is None else place[record.told],
+            )
+            for number, record in enumerate(kept)
+        ]
+        return History(records, history.objectives, history.constraints)
+
+    def _front(self, history: History, before: list[Record]) -> list[Record]:
+        if before != self._before[0]:
+            members = replace(history, records=before).front()
+            kept = [record for member in members for record in member.records]
+            self._before = before, sorted(kept, key=lambda record: record.number)
+        return self._before[1]
 
 
 class _Mirror:

@@ -92,16 +92,21 @@ class Kernel:
 
 def distances(one: Matrix, other: Matrix) -> tuple[Matrix, Matrix]:
     """Squared distances `(n, m)`, and the mean over the columns of their own covariance."""
-    whole = ((one[:, None] - other[None]) ** 2).sum(2) if one.shape[1] < 4 else _squared(one, other)
-    main = np.zeros_like(whole)
-    for a, b in zip(one.T, other.T, strict=True):
-        main += np.exp(-((a[:, None] - b[None]) ** 2) / (2 * MAIN_EFFECT_LENGTH**2))
+    # Two options of a choice are equal or not: their covariance is linear in the squared distance.
+    options = np.isin(one, (0.0, OPTION)).all(0) & np.isin(other, (0.0, OPTION)).all(0)
+    differing = _squared(one[:, options], other[:, options])
+    unlike = 1 - np.exp(-(OPTION**2) / (2 * MAIN_EFFECT_LENGTH**2))
+    main = options.sum() - unlike * differing / OPTION**2
+    whole = differing.copy()
+    for a, b in zip(one[:, ~options].T, other[:, ~options].T, strict=True):
+        gaps = (a[:, None] - b[None]) ** 2
+        whole += gaps
+        main += np.exp(-gaps / (2 * MAIN_EFFECT_LENGTH**2))
     return whole, main / one.shape[1]
 
 
 def _squared(one: Matrix, other: Matrix) -> Matrix:
-    product = one @ other.T
-    squared: Matrix = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * product
+    squared: Matrix = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
     return np.maximum(squared, 0)
 
 

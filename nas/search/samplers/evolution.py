@@ -1,5 +1,6 @@
 """`evolution`: non-dominated selection, typed variation, and a surrogate that picks among the children."""
 
+from dataclasses import dataclass
 from math import erfc
 from typing import TypeAlias
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from nas.registry import register
 from nas.results.dominance import crowding, non_dominated, ranks
-from nas.results.records import FINISHED, PRUNED, REJECTED, Candidate, History, Origin, Record
+from nas.results.records import FINISHED, PRUNED, REJECTED, History, Origin, Record
 from nas.search.curves import expected_end
 from nas.search.samplers._surrogate import (
     Decisions,
@@ -20,9 +21,8 @@ from nas.search.samplers._surrogate import (
 )
 from nas.search.samplers._variation import cross, mutate
 from nas.space import Architecture, Int, SearchSpace
-from nas.space.domains import Value
 
-Key: TypeAlias = tuple[tuple[str, Value], ...]
+Parent: TypeAlias = tuple[int, Decisions]  # number of the trial, and what leads to it
 CROSSOVER, FRESH = 0.3, 0.1  # shares of the children
 DRAWS = 32
 ENOUGH_CURVES, ENOUGH_MEASURED = 6, 4
@@ -67,20 +67,21 @@ class Evolution:
         """What `propose` gives, with what it was made from."""
         rng = np.random.default_rng(seed)
         view = self._view(space)
-        candidates = [c for c in history.candidates if view.decisions(c.architecture) is not None]
+        candidates = [(c, point) for c in history.candidates if (point := view.point(c.architecture))]
         if len(candidates) < self.startup:
             return self._start(view, history, rng), Origin()
-        losses = np.array([history.losses(candidate.values) for candidate in candidates])
-        children = self._children(view, history, self._parents(candidates, losses), rng)
+        losses = np.array([history.losses(candidate.values) for candidate, _ in candidates])
+        parents = [(candidates[i][0].number, candidates[i][1].decisions) for i in self._parents(losses)]
+        children = self._children(view, history, parents, rng)
         if not children:
             return space.sample(rng), Origin()
         chosen, origin = children[0]
         if len(children) > 1:
             stopped = self._stopped(view, history)
-            vectors = view.vectors([c.architecture for c in candidates] + [a for a, _ in stopped])
+            vectors = view.vectors([point for _, point in candidates] + [point for point, _ in stopped])
             losses = np.concatenate([losses, *(end[None] for _, end in stopped)])
-            running = [record.architecture for record in history.records if record.state not in FINISHED]
-            pending = view.vectors([a for a in running if view.decisions(a) is not None])
+            running = (record.architecture for record in history.records if record.state not in FINISHED)
+            pending = view.vectors([point for a in running if (point := view.point(a))])
             offspring = view.encode([child for child, _ in children])
             worth = self._worth(vectors, losses, pending, offspring, rng)
             worth = (worth + 1e-12) * self._feasibility(view, history, offspring)
@@ -95,13 +96,12 @@ class Evolution:
     def _start(self, view: "_View", history: History, rng: np.random.Generator) -> Architecture:
         """Of random points the one farthest from all trials, among those likely to keep the constraints."""
         samples = [view.space.sample(rng) for _ in range(DRAWS)]
-        vectors = view.vectors(samples)
+        vectors = view.vectors([point for sample in samples if (point := view.point(sample))])
         likely = np.ones(len(samples))
         if any(record.state == REJECTED for record in history.records):
             likely = self._feasibility(view, history, vectors)
-        tried = [record.architecture for record in history.records]
         nearest = np.ones(len(samples))
-        if known := [a for a in tried if view.decisions(a) is not None]:
+        if known := [point for record in history.records if (point := view.point(record.architecture))]:
             nearest = distances(vectors, view.vectors(known))[0].min(1)
         # Far from the trials first, but no such point can make up for one that is sure to be rejected.
         return samples[int(np.lexsort((nearest, np.minimum(likely, 0.5)))[-1])]
@@ -115,24 +115,24 @@ class Evolution:
         """
         probability = np.ones(len(points))
         for name in history.constraints:
-            known = [record for record in history.records if name in record.cheap]
-            known = [record for record in known if view.decisions(record.architecture) is not None]
+            measured = (record for record in history.records if name in record.cheap)
+            known = [(record, point) for record in measured if (point := view.point(record.architecture))]
             if len(known) < ENOUGH_MEASURED:
                 continue
             known = known[-LARGEST_FIT:]
-            excess = np.array([history.excesses(record)[name] for record in known])
+            excess = np.array([history.excesses(record)[name] for record, _ in known])
             scaled = np.sign(excess) * np.log1p(np.abs(excess) / (np.median(np.abs(excess)) or 1.0))
-            vectors = view.vectors([record.architecture for record in known])
+            vectors = view.vectors([point for _, point in known])
             process = GaussianProcess(distances(vectors, vectors), scaled, CONSTRAINT_KERNEL)
             mean, deviation = process.predict(distances(points, vectors))
             probability *= [erfc(z / 2**0.5) / 2 for z in mean / deviation]
         return probability
 
-    def _stopped(self, view: "_View", history: History) -> list[tuple[Architecture, NDArray[np.float64]]]:
+    def _stopped(self, view: "_View", history: History) -> list[tuple["_Point", NDArray[np.float64]]]:
         """Pruned trials with the losses that they would have ended with, judged when they were stopped."""
         pruned = [record for record in history.records if record.state == PRUNED]
-        ends = [(record.architecture, self._end(record, history)) for record in pruned]
-        return [(a, end) for a, end in ends if end is not None and view.decisions(a) is not None]
+        ends = [(view.point(record.architecture), self._end(record, history)) for record in pruned]
+        return [(point, end) for point, end in ends if point is not None and end is not None]
 
     def _end(self, pruned: Record, history: History) -> NDArray[np.float64] | None:
         key = (pruned.seed, pruned.told)
@@ -143,42 +143,42 @@ class Evolution:
             self._ends[key] = end.losses if end and np.isfinite(end.losses).all() else None
         return self._ends[key]
 
-    def _parents(self, candidates: list[Candidate], losses: NDArray[np.float64]) -> list[Candidate]:
+    def _parents(self, losses: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Positions of the best, by non-dominated rank and then by crowding distance."""
         rank = ranks(losses, self.population)
         distance = np.zeros(len(losses))
         for level in np.unique(rank):
             distance[rank == level] = crowding(losses[rank == level])
-        order = np.lexsort((-distance, rank))
-        return [candidates[index] for index in order[: self.population]]
+        return np.lexsort((-distance, rank))[: self.population]
 
     def _children(
-        self, view: "_View", history: History, parents: list[Candidate], rng: np.random.Generator
+        self, view: "_View", history: History, parents: list[Parent], rng: np.random.Generator
     ) -> list[tuple[Decisions, Origin]]:
         """Different children that no trial has been yet; fewer where the space is nearly used up."""
-        taken = {view.key(record.architecture) for record in history.records}
+        points = (view.point(record.architecture) for record in history.records)
+        taken = {point.key for point in points if point}
         children = []
         for _ in range(2 * self.children):
-            child, origin = self._child(view, parents, rng)
-            if tuple(child.items()) not in taken:
-                taken.add(tuple(child.items()))
+            child, origin = self._child(view.space, parents, rng)
+            if (key := _key(child)) not in taken:
+                taken.add(key)
                 children.append((child, origin))
             if len(children) == self.children:
                 break
         return children
 
     def _child(
-        self, view: "_View", parents: list[Candidate], rng: np.random.Generator
+        self, space: SearchSpace, parents: list[Parent], rng: np.random.Generator
     ) -> tuple[Decisions, Origin]:
         draw = rng.random()
         if draw < FRESH:
-            return view.space.decide(lambda path, domain: domain.sample(rng)), Origin()
+            return space.decide(lambda path, domain: domain.sample(rng)), Origin()
         # The better a parent, the likelier.
         one, other = (parents[int(rng.integers(len(parents)) * rng.random())] for _ in range(2))
-        decisions = view.decisions(one.architecture) or {}
         if draw > FRESH + CROSSOVER or one is other:
-            return mutate(view.space, decisions, rng), Origin("mutation", (one.number,))
-        child = cross(view.space, decisions, view.decisions(other.architecture) or {}, rng)
-        return mutate(view.space, child, rng), Origin("crossover", (one.number, other.number))
+            return mutate(space, one[1], rng), Origin("mutation", (one[0],))
+        child = cross(space, one[1], other[1], rng)
+        return mutate(space, child, rng), Origin("crossover", (one[0], other[0]))
 
     def _worth(
         self,
@@ -193,8 +193,8 @@ class Evolution:
         losses = _rescaled(measured)
         fitted = _representative(losses)
         known = np.concatenate([vectors[fitted], pending])
-        within = distances(vectors[fitted], vectors[fitted])
         across = distances(np.concatenate([known, offspring]), vectors[fitted])
+        within = (across[0][: len(fitted)], across[1][: len(fitted)])
         believed, samples = [], []
         for values, kernel in zip(losses.T, kernels, strict=True):
             mean, deviation = GaussianProcess(within, values[fitted], kernel).predict(across)
@@ -221,38 +221,45 @@ class Evolution:
         return self._kernels[key]
 
 
+@dataclass(frozen=True)
+class _Point:
+    """An architecture of the space: the decisions that lead to it, as a text to compare, as a vector."""
+
+    decisions: Decisions
+    key: str
+    vector: NDArray[np.float64]
+
+
 class _View:
-    """A space with the points that have been seen of it, as decisions and as vectors."""
+    """A space with the points that have been seen of it."""
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
         self.encode = Encoder(space)
-        self._decisions: dict[Architecture, Decisions | None] = {}
-        self._keys: dict[Architecture, Key] = {}
-        self._vectors: dict[Architecture, NDArray[np.float64]] = {}
+        self._points: dict[Architecture, _Point | None] = {}
 
-    def decisions(self, architecture: Architecture) -> Decisions | None:
-        """What leads to an architecture; None for one outside the space, which has changed since."""
-        if architecture not in self._decisions:
-            try:
-                found = self.space.decisions(architecture)
-                self._decisions[architecture] = {path: value for path, (_, value) in found.items()}
-            except ValueError:
-                self._decisions[architecture] = None
-        return self._decisions[architecture]
+    def point(self, architecture: Architecture) -> _Point | None:
+        """An architecture as a point; None for one outside the space, which has changed since."""
+        try:
+            return self._points[architecture]
+        except KeyError:
+            return self._points.setdefault(architecture, self._locate(architecture))
 
-    def key(self, architecture: Architecture) -> Key:
-        """The decisions as something that a set can hold; nothing for an architecture outside the space."""
-        if architecture not in self._keys:
-            self._keys[architecture] = tuple((self.decisions(architecture) or {}).items())
-        return self._keys[architecture]
+    def _locate(self, architecture: Architecture) -> _Point | None:
+        try:
+            found = self.space.decisions(architecture)
+        except ValueError:
+            return None
+        decisions = {path: value for path, (_, value) in found.items()}
+        return _Point(decisions, _key(decisions), self.encode([decisions])[0])
 
-    def vectors(self, architectures: list[Architecture]) -> NDArray[np.float64]:
-        """Vectors `(n, width)` of architectures within the space."""
-        for architecture in architectures:
-            if architecture not in self._vectors:
-                [self._vectors[architecture]] = self.encode([self.decisions(architecture) or {}])
-        return np.array([self._vectors[a] for a in architectures]).reshape(-1, self.encode.width)
+    def vectors(self, points: list[_Point]) -> NDArray[np.float64]:
+        """Vectors `(n, width)` of some points."""
+        return np.array([point.vector for point in points]).reshape(-1, self.encode.width)
+
+
+def _key(decisions: Decisions) -> str:
+    return repr(list(decisions.items()))
 
 
 def _rescaled(losses: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,8 @@ class GP(OptunaSampler):
 
     Args:
         startup: Random proposals before the first model.
+        history: Most recent trials that it sees, beside the front of those before.
     """
 
-    def __init__(self, startup: int = 10) -> None:
-        super().__init__(lambda seed: GPSampler(seed=seed, n_startup_trials=startup))
+    def __init__(self, startup: int = 10, history: int = 60) -> None:
+        super().__init__(lambda seed: GPSampler(seed=seed, n_startup_trials=startup), history)

@@ -12,7 +12,8 @@ class NSGA3(OptunaSampler):
 
     Args:
         population: Trials per generation.
+        history: Most recent trials that it sees, beside the front of those before.
     """
 
-    def __init__(self, population: int = 20) -> None:
-        super().__init__(lambda seed: NSGAIIISampler(seed=seed, population_size=population))
+    def __init__(self, population: int = 20, history: int = 200) -> None:
+        super().__init__(lambda seed: NSGAIIISampler(seed=seed, population_size=population), history)

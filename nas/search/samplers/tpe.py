@@ -12,9 +12,11 @@ class TPE(OptunaSampler):
 
     Args:
         startup: Random proposals before the first model.
+        history: Most recent trials that it sees, beside the front of those before.
     """
 
-    def __init__(self, startup: int = 10) -> None:
+    def __init__(self, startup: int = 10, history: int = 100) -> None:
         super().__init__(
-            lambda seed: TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True)
+            lambda seed: TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True),
+            history,
         )
