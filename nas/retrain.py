@@ -1,39 +1,132 @@
 """`python -m nas.retrain RUN_DIR --trial N`: train from scratch, measure on the test split."""
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.cli import DONE, Parser, natural, positive, run_command
-from nas.errors import RequestError, TrialError
+from nas.errors import RequestError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nas.errors import TrialError
+    from nas.results.retrained import Retrained, Training
+    from nas.results.run_directory import RunDirectory
+    from nas.results.subjects import Subject
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m nas.retrain",
+        description="Train networks of a run from scratch, several times; measure them on the test split.",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run directory of a search")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--trial", type=natural, nargs="+", metavar="N", help="numbers of trials")
+    which.add_argument("--front", action="store_true", help="all members of the front")
+    parser.add_argument(
+        "--seeds", type=positive, default=3, metavar="K", help="trainings of each network (3)"
+    )
+    parser.add_argument("--epochs", type=positive, metavar="E", help="epochs, instead of the experiment's")
+    parser.add_argument(
+        "--on-validation",
+        action="store_true",
+        help="train on the validation split as well as on the training split",
+    )
+    parser.add_argument(
+        "--baselines",
+        action="store_true",
+        help="also each modality alone and late fusion, with the encoders of the best member of the front",
+    )
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="also the best member of another run directory, or the one network of an experiment file",
+    )
+    parser.add_argument("--workers", type=positive, default=1, metavar="W", help="processes (1)")
+    return parser
 
 
 def _retrain(argv: Sequence[str] | None) -> int:
-    parser = Parser(prog="python -m nas.retrain", description="Train one trial's network from scratch.")
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run directory of a search")
-    parser.add_argument("--trial", type=natural, required=True, metavar="N", help="number of the trial")
-    parser.add_argument("--seeds", type=positive, default=3, metavar="K", help="number of trainings (3)")
-    parser.add_argument("--epochs", type=positive, metavar="E", help="epochs, instead of the experiment's")
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_args(argv)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-    from nas.results.figures import figure
-    from nas.results.retrain import retrain_trial
+    from nas.results.report import write_report
+    from nas.results.retrain import Recipe, retrain
+    from nas.results.retrained import agreement
     from nas.results.run_directory import RunDirectory
 
-    def observe(index: int, test: Mapping[str, float]) -> None:
-        values = "  ".join(f"{name} {figure(value)}" for name, value in test.items())
-        print(f"seed {index + 1} of {arguments.seeds}  test: {values}", flush=True)
-
     run = RunDirectory(arguments.run_dir)
-    try:
-        retrained = retrain_trial(run, arguments.trial, arguments.seeds, arguments.epochs, observe)
-    except TrialError as error:
-        raise RequestError(f"trial {arguments.trial} cannot be retrained: {error.message}") from None
-    print(f"trial {arguments.trial} over {arguments.seeds} seeds, test split:")
-    for name, (mean, std) in retrained.summary().items():
-        print(f"  {name} {figure(mean)}" + (f" ± {std:.4f}" if std else ""))
-    print(run.trial(arguments.trial) / "retrained.json")
+    subjects = _subjects(run, arguments)
+    recipe = Recipe(arguments.seeds, arguments.epochs, arguments.on_validation)
+    told = _Told(len(subjects) * recipe.seeds)
+    results = retrain(run, subjects, recipe, arguments.workers, told.training, told.failure)
+    if not results:
+        raise RequestError(told.failures[0])
+    _show(run, results)
+    if found := agreement(run, results):
+        print(found)
+    for result in results:
+        print(result.subject.file(run))
+    write_report(run)
     return DONE
+
+
+def _subjects(run: "RunDirectory", arguments: "argparse.Namespace") -> "list[Subject]":
+    from nas.results import subjects
+
+    chosen = subjects.front(run) if arguments.front else subjects.trials(run, arguments.trial)
+    chosen += subjects.baselines(run) if arguments.baselines else []
+    chosen += [subjects.beside(run, path) for path in arguments.beside]
+    return list({subject.file(run): subject for subject in chosen}.values())
+
+
+class _Told:
+    """Prints what happens, a line per training."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self.failures: list[str] = []
+
+    def training(self, subject: "Subject", training: "Training") -> None:
+        from nas.results.figures import figure
+
+        self.done += 1
+        values = "  ".join(f"{name} {figure(value)}" for name, value in training.test.items())
+        print(f"[{self.done}/{self.total}] {subject.label}  test: {values}", flush=True)
+
+    def failure(self, subject: "Subject", error: "TrialError") -> None:
+        self.done += 1
+        self.failures.append(f"{subject.label} cannot be retrained: {error.message}")
+        print(f"[{self.done}/{self.total}] {self.failures[-1]}", file=sys.stderr, flush=True)
+
+
+def _show(run: "RunDirectory", results: "Sequence[Retrained]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from nas.results.figures import figure
+
+    console = Console()
+    names = list(results[0].summary())
+    seeds = {len(result.trainings) for result in results}
+    title = f"test split, {' or '.join(map(str, sorted(seeds)))} seeds, {results[0].epochs} epochs"
+    table = Table(title=title)
+    table.add_column("network", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for result in results:
+        cells = [figure(m) + (f" ± {s:.4f}" if s else "") for m, s in result.summary().values()]
+        table.add_row(result.subject.label, *cells)
+    wide = console if console.is_terminal else Console(width=max(console.width, 110))
+    wide.print(table)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

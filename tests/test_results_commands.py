@@ -1,4 +1,4 @@
-"""`python -m nas.report`, `nas.retrain` and `nas.dashboard` on a finished run."""
+"""`python -m nas.report` and `nas.dashboard` on a finished run."""
 
 import base64
 import json
@@ -10,26 +10,18 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from searches import ENVIRONMENT, SEARCH, rows, wait_until
+from searches import ENVIRONMENT, rows, wait_until
 
-import nas
 from nas import dashboard, report, retrain
-from nas.evaluation import Evaluator
 from nas.experiment import Experiment
 from nas.modality import ModalitySpec, Task
-from nas.registry import load_plugins
-from nas.results.retrain import spread
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
-from nas.seeds import derive
-from nas.space import Architecture
 
 REBUILT = ("report.html", "pareto.png", "pareto.csv", "pareto.json", "trials.csv")
 
@@ -123,86 +115,11 @@ def test_a_folder_without_a_run_is_refused_and_left_alone(tmp_path, capsys, main
     assert list(tmp_path.iterdir()) == []
 
 
-# retrain
-
-
-def test_retraining_measures_each_seed_on_the_test_split_with_mean_and_deviation(run, capsys):
-    number = read_history(run).front()[0].number
-    arguments = [str(run.path), "--trial", str(number), "--seeds", "3", "--epochs", "4"]
-    assert retrain.main(arguments) == 0
-    stored = json.loads((run.trial(number) / "retrained.json").read_text())
-    assert stored["epochs"] == 4
-    assert stored["seeds"] == [derive(SEARCH["search"]["seed"], number, "retrain", n) for n in range(3)]
-    accuracies = [test["accuracy"] for test in stored["test"]]
-    assert stored["summary"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies), abs=1e-12)
-    assert stored["summary"]["accuracy"]["std"] == pytest.approx(np.std(accuracies, ddof=1), abs=1e-12)
-    shown = capsys.readouterr().out
-    assert "over 3 seeds, test split" in shown
-    assert str(run.trial(number) / "retrained.json") in shown
-
-
-def test_retraining_is_a_training_from_scratch_measured_on_the_test_split(run):
-    record = read_history(run).front()[0]
-    assert retrain.main([str(run.path), "--trial", str(record.number), "--seeds", "1"]) == 0
-    stored = json.loads((run.trial(record.number) / "retrained.json").read_text())
-    experiment = run.experiment()
-    load_plugins(experiment.plugins)
-    dataset = nas.load_dataset(*experiment.data)
-    dataset.splits["validation"] = dataset.splits["test"]
-    evaluator = Evaluator(dataset, ["accuracy"], experiment.training)
-    expected = evaluator(record.architecture, stored["seeds"][0]).values["accuracy"]
-    assert stored["test"][0]["accuracy"] == expected
-    assert stored["summary"]["accuracy"] == {"mean": expected, "std": 0.0}
-    assert stored["epochs"] == SEARCH["training"]["epochs"]
-
-
-def test_the_epochs_asked_for_count_even_where_the_architecture_has_its_own(run, monkeypatch):
-    number = read_history(run).front()[0].number
-    own = read_history(run).records[number].architecture.to_data() | {"training": {"epochs": 1}}
-    found = retrain_records(run, number, Architecture(own))
-    monkeypatch.setattr("nas.results.retrain.find_record", lambda run, number: found)
-    for options, expected in ([["--epochs", "3"], 3], [[], 1]):
-        assert retrain.main([str(run.path), "--trial", str(number), "--seeds", "1", *options]) == 0
-        stored = json.loads((run.trial(number) / "retrained.json").read_text())
-        assert stored["epochs"] == expected
-        changed = Architecture(own | {"training": {"epochs": expected}})
-        assert stored["validation"][0]["accuracy"] == trained(run, changed, stored["seeds"][0])
-
-
-def retrain_records(run, number, architecture):
-    return replace(read_history(run).records[number], architecture=architecture)
-
-
-def trained(run, architecture, seed):
-    experiment = run.experiment()
-    load_plugins(experiment.plugins)
-    evaluator = Evaluator(nas.load_dataset(*experiment.data), ["accuracy"], experiment.training)
-    return evaluator(architecture, seed).values["accuracy"]
-
-
-def test_retraining_a_trial_that_is_not_there_is_refused(run, capsys):
-    last = max(record.number for record in read_history(run).records)
-    assert retrain.main([str(run.path), "--trial", "99"]) == 2
-    assert f"has no trial 99; its trials are 0 to {last}" in capsys.readouterr().err
-
-
 def test_retraining_in_a_run_without_trials_is_refused(empty_run, capsys):
     assert retrain.main([str(empty_run.path), "--trial", "0"]) == 2
     assert "has no trials yet" in capsys.readouterr().err
-
-
-def test_retraining_a_trial_that_fails_again_is_refused_with_the_reason(run, capsys):
-    failed = next(r for r in read_history(run).records if r.failure and r.failure[0] == "error")
-    assert retrain.main([str(run.path), "--trial", str(failed.number)]) == 2
-    assert f"trial {failed.number} cannot be retrained: ValueError" in capsys.readouterr().err
-    assert not (run.trial(failed.number) / "retrained.json").exists()
-
-
-@pytest.mark.parametrize("values", [[0.5], [0.5, 0.75], [0.1, 0.2, 0.4, 0.8]])
-def test_the_spread_is_numpy_s(values):
-    mean, deviation = spread(values)
-    assert mean == pytest.approx(np.mean(values))
-    assert deviation == pytest.approx(np.std(values, ddof=1) if len(values) > 1 else 0)
+    assert retrain.main([str(empty_run.path), "--front"]) == 2
+    assert "has no front yet" in capsys.readouterr().err
 
 
 # dashboard

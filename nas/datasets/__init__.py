@@ -14,7 +14,7 @@ from torch import Tensor
 from nas.modality import ModalitySpec, Task
 from nas.registry import create
 
-__all__ = ["Batch", "Dataset", "Split", "TensorSplit", "all_labels", "load_dataset"]
+__all__ = ["Batch", "Dataset", "JoinedSplit", "Split", "TensorSplit", "all_labels", "load_dataset"]
 
 LABELS_BATCH = 512
 
@@ -114,6 +114,52 @@ def standardised(task: Task, training: Split) -> Task:
     deviation = targets.std(0, correction=0)
     scale = torch.where(deviation > 0, deviation, 1.0)
     return replace(task, center=tuple(targets.mean(0).tolist()), scale=tuple(scale.tolist()))
+
+
+@dataclass(frozen=True)
+class JoinedSplit:
+    """Several splits of one dataset, one after another."""
+
+    parts: Sequence[Split]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """The samples at `indices`, int64 of shape `(B,)`, counted through the parts."""
+        ends = torch.tensor([len(part) for part in self.parts]).cumsum(0)
+        homes = torch.bucketize(indices, ends, right=True)
+        chosen = [(homes == home).nonzero()[:, 0] for home in range(len(self.parts))]
+        starts = [0, *ends[:-1].tolist()]
+        batches = [
+            part.batch(indices[places] - start)
+            for part, places, start in zip(self.parts, chosen, starts, strict=True)
+            if len(places)
+        ]
+        order = torch.cat(chosen).argsort()
+        return _joined(batches, order) if batches else self.parts[0].batch(indices)
+
+
+def _joined(batches: Sequence[Batch], order: Tensor) -> Batch:
+    """Several batches as one, whose samples are then taken in `order`."""
+
+    def join(parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(parts))[order.to(parts[0].device)]
+
+    present = None
+    if any(batch.present is not None for batch in batches):
+        present = join([_all_there(one) if one.present is None else one.present for one in batches])
+    return Batch(
+        {name: join([batch.inputs[name] for batch in batches]) for name in batches[0].inputs},
+        join([batch.labels for batch in batches]),
+        {name: join([batch.masks[name] for batch in batches]) for name in batches[0].masks},
+        present,
+    )
+
+
+def _all_there(batch: Batch) -> Tensor:
+    shape = (len(batch.labels), len(batch.inputs))
+    return torch.ones(shape, dtype=torch.bool, device=batch.labels.device)
 
 
 def load_dataset(name: str, *args: Any, **options: Any) -> Dataset:

@@ -24,9 +24,9 @@ from nas.results.exported import Description, load, to_safetensors
 from nas.results.figures import figure
 from nas.results.formats import FILES, WEIGHTS
 from nas.results.records import Record
-from nas.results.retrain import find_record
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.stored import read_history
+from nas.results.subjects import find_record
 from nas.results.wiring import wirings
 
 SAMPLES = 64

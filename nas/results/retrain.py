@@ -1,134 +1,216 @@
-"""Retraining: a trial's architecture from scratch over several seeds, measured on the test split."""
+"""Retraining: networks from scratch over several seeds, measured on the test split."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import mean, stdev
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
-from nas.datasets import Dataset, load_dataset
-from nas.errors import RequestError
+import torch
+
+from nas.datasets import Dataset, JoinedSplit, load_dataset
+from nas.errors import TrialError
 from nas.evaluation import Evaluator
 from nas.experiment import Experiment
 from nas.registry import require_plugins
-from nas.results.records import Record
+from nas.results.retrained import Retrained, Training, read
 from nas.results.run_directory import RunDirectory, write_atomically
-from nas.results.stored import read_history
+from nas.results.subjects import Subject
 from nas.seeds import derive
 from nas.space import Architecture
 from nas.training import predict
 
 
 @dataclass(frozen=True)
-class Retrained:
-    """Objectives of several trainings of one architecture.
+class Recipe:
+    """How networks are trained again.
 
     Args:
-        seeds: Seed of each training.
-        test: Objectives on the test split, one mapping per seed.
-        validation: The same on the validation split.
-    """
-
-    seeds: Sequence[int]
-    test: Sequence[Mapping[str, float]]
-    validation: Sequence[Mapping[str, float]]
-
-    def summary(self) -> dict[str, tuple[float, float]]:
-        """Mean and sample standard deviation of every objective on the test split."""
-        return {name: spread([values[name] for values in self.test]) for name in self.test[0]}
-
-
-def retrain_trial(
-    run: RunDirectory,
-    number: int,
-    seeds: int,
-    epochs: int | None = None,
-    observe: Callable[[int, Mapping[str, float]], None] = lambda index, test: None,
-) -> Retrained:
-    """Retrain one trial of a run and write `retrained.json` beside it.
-
-    Args:
-        run: The run.
-        number: Number of the trial.
-        seeds: Number of trainings.
+        seeds: Number of trainings of each.
         epochs: Epochs of each; those of the architecture or the experiment for None.
-        observe: Called after every training with its index and its objectives on the test split.
-
-    Raises:
-        RequestError: There is no such run or trial.
-        TrialError: A training fails.
+        on_validation: Train on the validation split too; then nothing is measured on it.
     """
-    experiment = run.experiment()
-    record = find_record(run, number)
-    require_plugins(experiment.plugins)
-    [(name, options)] = experiment.data.items()
-    own = [derive(experiment.search.seed, number, "retrain", index) for index in range(seeds)]
-    dataset = load_dataset(name, **options)
-    architecture = record.architecture if epochs is None else with_epochs(record.architecture, epochs)
-    retrained = retrain(experiment, dataset, architecture, own, observe)
-    data = {
-        "epochs": architecture.get("training", {}).get("epochs", experiment.training.epochs),
-        "seeds": own,
-        "test": retrained.test,
-        "validation": retrained.validation,
-        "summary": {name: {"mean": m, "std": s} for name, (m, s) in retrained.summary().items()},
-    }
-    write_atomically(run.trial(number) / "retrained.json", json.dumps(data, indent=1))
-    return retrained
+
+    seeds: int = 3
+    epochs: int | None = None
+    on_validation: bool = False
+
+
+class Trainer:
+    """Trains networks of one experiment from scratch; loads its data once.
+
+    Args:
+        experiment: The experiment.
+        on_validation: Train on the validation split too.
+        dataset: Its dataset; loaded for None.
+    """
+
+    def __init__(
+        self, experiment: Experiment, on_validation: bool = False, dataset: Dataset | None = None
+    ) -> None:
+        require_plugins(experiment.plugins)
+        [(name, options)] = experiment.data.items()
+        self.dataset = dataset or load_dataset(name, **options)
+        self.on_validation = on_validation
+        settings = experiment.training.model_copy(update={"identifiability": False})  # a search has told
+        self.evaluator = Evaluator(self.dataset, list(experiment.objectives), settings, device=_device())
+        if on_validation:
+            splits = self.evaluator.splits
+            splits["train"] = JoinedSplit((splits["train"], splits["validation"]))
+
+    def __call__(self, architecture: Architecture, seed: int) -> Training:
+        """Train once.
+
+        Raises:
+            TrialError: The training fails.
+        """
+        evaluation = self.evaluator(architecture, seed)
+        network = evaluation.network
+        test = self.evaluator.measure(network)
+        test |= self.evaluator.measure(network, *predict(network, self.dataset.splits["test"]))
+        return Training(seed, test, None if self.on_validation else dict(evaluation.values))
 
 
 def retrain(
-    experiment: Experiment,
-    dataset: Dataset,
-    architecture: Architecture,
-    seeds: Sequence[int],
-    observe: Callable[[int, Mapping[str, float]], None] = lambda index, test: None,
-) -> Retrained:
-    """Train an architecture from scratch once per seed, and measure each on the test split.
+    run: RunDirectory,
+    subjects: Sequence[Subject],
+    recipe: Recipe,
+    workers: int = 1,
+    observe: Callable[[Subject, Training], None] = lambda subject, training: None,
+    failed: Callable[[Subject, TrialError], None] | None = None,
+) -> list[Retrained]:
+    """Train networks of a run from scratch, and keep what each training gave as soon as it is known.
+
+    Trainings that an earlier call has kept are not repeated.
+
+    Args:
+        run: The run whose data, objectives and settings count.
+        subjects: What to train.
+        recipe: How.
+        workers: Processes; 1 trains in this one.
+        observe: Called after every training.
+        failed: Called when a training fails, which then leaves its network out; None raises.
+
+    Returns:
+        What has been trained, in the order of `subjects`.
 
     Raises:
-        TrialError: A training fails.
+        TrialError: A training fails, and `failed` is None.
     """
-    training = experiment.training.model_copy(update={"identifiability": False})  # a search has told
-    evaluator = Evaluator(dataset, list(experiment.objectives), training, device=_device())
-    test, validation = [], []
-    for index, seed in enumerate(seeds):
-        evaluation = evaluator(architecture, seed)
-        measured = evaluator.measure(evaluation.network)
-        measured |= evaluator.measure(
-            evaluation.network, *predict(evaluation.network, dataset.splits["test"])
-        )
-        test.append(measured)
-        validation.append(dict(evaluation.values))
-        observe(index, measured)
-    return Retrained(seeds, test, validation)
+    experiment = run.experiment()
+    found = {subject: _stored(run, subject, recipe) for subject in subjects}
+    jobs = [
+        (subject, seed)
+        for subject in subjects
+        for seed in _seeds(experiment, subject, recipe.seeds)
+        if seed not in {training.seed for training in found[subject].trainings}
+    ]
+    for subject, outcome in _outcomes(experiment, recipe, jobs, workers):
+        if isinstance(outcome, Training):
+            found[subject] = _keep(run, found[subject], outcome)
+            observe(subject, outcome)
+        elif failed is not None:
+            failed(subject, outcome)
+        else:
+            raise outcome
+    asked = (_asked(result, _seeds(experiment, result.subject, recipe.seeds)) for result in found.values())
+    return [result for result in asked if result.trainings]
 
 
-def with_epochs(architecture: Architecture, epochs: int) -> Architecture:
+def with_epochs(architecture: Architecture, epochs: int | None) -> Architecture:
     """The same network, trained for so many epochs whatever the architecture or the experiment say."""
+    if epochs is None:
+        return architecture
     tree = architecture.to_data()
     return Architecture(tree | {"training": tree.get("training", {}) | {"epochs": epochs}})
 
 
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation; the latter is 0 for one value."""
-    return mean(values), stdev(values) if len(values) > 1 else 0.0
+def _seeds(experiment: Experiment, subject: Subject, count: int) -> list[int]:
+    name = subject.architecture.id if subject.trial is None else subject.trial
+    return [derive(experiment.search.seed, name, "retrain", index) for index in range(count)]
 
 
-def find_record(run: RunDirectory, number: int) -> Record:
-    """The record of a trial.
+def _asked(result: Retrained, seeds: Sequence[int]) -> Retrained:
+    """The trainings of these seeds alone, in their order."""
+    by_seed = {training.seed: training for training in result.trainings}
+    return replace(result, trainings=[by_seed[seed] for seed in seeds if seed in by_seed])
 
-    Raises:
-        RequestError: There is no run, or no trial of that number.
-    """
-    records = read_history(run).records
-    if not records:
-        raise RequestError(f"{run.path} has no trials yet; start the search first")
-    if number >= len(records):
-        raise RequestError(f"{run.path} has no trial {number}; its trials are 0 to {len(records) - 1}")
-    return records[number]
+
+def _stored(run: RunDirectory, subject: Subject, recipe: Recipe) -> Retrained:
+    """What earlier calls have kept of a network; nothing where it was trained otherwise."""
+    own = subject.architecture.get("training", {})
+    epochs = recipe.epochs or own.get("epochs", run.experiment().training.epochs)
+    nothing = Retrained(subject, epochs, recipe.on_validation)
+    kept = read(run, subject)
+    return kept if kept and replace(kept, trainings=()) == nothing else nothing
+
+
+def _keep(run: RunDirectory, before: Retrained, training: Training) -> Retrained:
+    """Add a training to what is kept of a network."""
+    after = replace(before, trainings=[*before.trainings, training])
+    write_atomically(after.subject.file(run), json.dumps(after.to_data(), indent=1))
+    return after
+
+
+def _outcomes(
+    experiment: Experiment, recipe: Recipe, jobs: Sequence[tuple[Subject, int]], workers: int
+) -> Iterator[tuple[Subject, Training | TrialError]]:
+    """What becomes of every job, a network and a seed, as soon as it is known."""
+    if not jobs:
+        return
+    tasks = {(subject, seed): with_epochs(subject.architecture, recipe.epochs) for subject, seed in jobs}
+    if workers == 1:
+        trainer = Trainer(experiment, recipe.on_validation)
+        for (subject, seed), architecture in tasks.items():
+            yield subject, _outcome(trainer, architecture, seed)
+        return
+    prepared = (experiment, recipe.on_validation, max(1, len(os.sched_getaffinity(0)) // workers))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, _prepare, prepared) as pool, _ended(pool):
+        futures = {
+            pool.submit(_train_here, architecture, seed): subject
+            for (subject, seed), architecture in tasks.items()
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _outcome(trainer: Trainer, architecture: Architecture, seed: int) -> Training | TrialError:
+    try:
+        return trainer(architecture, seed)
+    except TrialError as error:
+        return error
+
+
+_trainer: Trainer
+
+
+def _prepare(experiment: Experiment, on_validation: bool, threads: int) -> None:
+    """Make a process of the pool ready: it dies at a Ctrl-C, and loads the data once."""
+    global _trainer
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(threads)
+    _trainer = Trainer(experiment, on_validation)
+
+
+def _train_here(architecture: Architecture, seed: int) -> Training | TrialError:
+    return _outcome(_trainer, architecture, seed)
+
+
+@contextmanager
+def _ended(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """Leave no process behind that trains what nobody waits for any more."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
 
 
 def _device() -> str:
-    import torch
-
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,255 @@
+"""`python -m nas.retrain`: from scratch, several seeds, on the test split, beside baselines."""
+
+import json
+import multiprocessing
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from searches import SEARCH
+
+import nas
+from nas import retrain
+from nas.datasets import JoinedSplit, TensorSplit
+from nas.evaluation import Evaluator
+from nas.registry import load_plugins
+from nas.results.retrained import Retrained, Training, agreement, read_all, spread
+from nas.results.run_directory import RunDirectory
+from nas.results.stored import read_history
+from nas.results.subjects import Subject
+from nas.seeds import derive
+from nas.space import Architecture
+
+
+@pytest.fixture
+def run(finished_search, tmp_path):
+    """A copy of the finished run, to be changed."""
+    shutil.copytree(finished_search / "run", tmp_path / "run")
+    return RunDirectory(tmp_path / "run")
+
+
+@pytest.fixture
+def number(run):
+    """The first member of the front."""
+    return read_history(run).front()[0].number
+
+
+def stored(run, number):
+    return json.loads((run.trial(number) / "retrained.json").read_text())
+
+
+def dataset(run):
+    experiment = run.experiment()
+    load_plugins(experiment.plugins)
+    return nas.load_dataset(*experiment.data)
+
+
+def evaluated(run, data, architecture, seed):
+    """The accuracy of one training on the validation split of some data."""
+    return Evaluator(data, ["accuracy"], run.experiment().training)(architecture, seed).values["accuracy"]
+
+
+def test_retraining_measures_each_seed_on_the_test_split_with_mean_and_deviation(run, number, capsys):
+    arguments = [str(run.path), "--trial", str(number), "--seeds", "3", "--epochs", "4"]
+    assert retrain.main(arguments) == 0
+    kept = stored(run, number)
+    assert kept["epochs"] == 4
+    assert kept["seeds"] == [derive(SEARCH["search"]["seed"], number, "retrain", n) for n in range(3)]
+    accuracies = [test["accuracy"] for test in kept["test"]]
+    assert kept["summary"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies), abs=1e-12)
+    assert kept["summary"]["accuracy"]["std"] == pytest.approx(np.std(accuracies, ddof=1), abs=1e-12)
+    shown = capsys.readouterr().out
+    assert "test split, 3 seeds, 4 epochs" in shown
+    assert str(run.trial(number) / "retrained.json") in shown
+
+
+def test_retraining_is_a_training_from_scratch_measured_on_the_test_split(run, number):
+    assert retrain.main([str(run.path), "--trial", str(number), "--seeds", "1"]) == 0
+    kept, data = stored(run, number), dataset(run)
+    data.splits["validation"] = data.splits["test"]
+    architecture = read_history(run).records[number].architecture
+    expected = evaluated(run, data, architecture, kept["seeds"][0])
+    assert kept["test"][0]["accuracy"] == expected
+    assert kept["summary"]["accuracy"] == {"mean": expected, "std": 0.0}
+    assert kept["epochs"] == SEARCH["training"]["epochs"]
+
+
+def test_the_epochs_asked_for_count_even_where_the_architecture_has_its_own(run, number, monkeypatch):
+    own = read_history(run).records[number].architecture.to_data() | {"training": {"epochs": 1}}
+    found = replace(read_history(run).records[number], architecture=Architecture(own))
+    monkeypatch.setattr("nas.results.subjects.find_record", lambda run, number: found)
+    for options, expected in ([["--epochs", "3"], 3], [[], 1]):
+        assert retrain.main([str(run.path), "--trial", str(number), "--seeds", "1", *options]) == 0
+        kept = stored(run, number)
+        assert kept["epochs"] == expected
+        changed = Architecture(own | {"training": {"epochs": expected}})
+        assert kept["validation"][0]["accuracy"] == evaluated(run, dataset(run), changed, kept["seeds"][0])
+
+
+def test_retraining_on_validation_too_trains_on_the_samples_of_both_splits(run, number):
+    arguments = [str(run.path), "--trial", str(number), "--seeds", "1", "--on-validation"]
+    assert retrain.main(arguments) == 0
+    kept, data = stored(run, number), dataset(run)
+    parts = [getattr(data.splits[name], "split", data.splits[name]) for name in ("train", "validation")]
+    everything = torch.arange(48)
+    data.splits["train"] = TensorSplit(
+        {name: torch.cat([part.inputs[name] for part in parts]) for name in data.modalities},
+        torch.cat([part.labels for part in parts]),
+        {"text": torch.cat([part.masks["text"] for part in parts])},
+    )
+    assert len(data.splits["train"]) == len(everything)
+    data.splits["validation"] = data.splits["test"]
+    architecture = read_history(run).records[number].architecture
+    assert kept["test"][0]["accuracy"] == evaluated(run, data, architecture, kept["seeds"][0])
+    assert kept["validation"] == [None]
+
+
+def test_joined_splits_give_the_samples_of_one_concatenated_split():
+    rng = torch.Generator().manual_seed(0)
+
+    def split(size, present):
+        values = torch.randn(size, 3, generator=rng)
+        there = torch.rand(size, 1, generator=rng) < 0.5 if present else None
+        return TensorSplit({"a": values}, torch.arange(size), {"a": values > 0}, there)
+
+    parts = [split(4, True), split(5, False), split(3, True)]
+    joined = JoinedSplit(parts)
+    assert len(joined) == 12
+    indices = torch.tensor([11, 0, 4, 8, 3, 4, 9])
+    batch = joined.batch(indices)
+    whole = torch.cat([part.inputs["a"] for part in parts])
+    present = torch.cat([parts[0].present, torch.ones(5, 1, dtype=torch.bool), parts[2].present])
+    assert torch.equal(batch.inputs["a"], whole[indices])
+    assert torch.equal(batch.masks["a"], whole[indices] > 0)
+    assert torch.equal(batch.present, present[indices])
+    assert torch.equal(batch.labels, torch.cat([part.labels for part in parts])[indices])
+
+
+def test_what_has_been_retrained_is_not_trained_again(run, number, monkeypatch):
+    arguments = [str(run.path), "--trial", str(number), "--seeds"]
+    assert retrain.main([*arguments, "2"]) == 0
+    first = stored(run, number)
+    calls = []
+    call = Evaluator.__call__
+    monkeypatch.setattr(Evaluator, "__call__", lambda self, *rest: calls.append(rest) or call(self, *rest))
+    assert retrain.main([*arguments, "3"]) == 0
+    assert len(calls) == 1
+    assert stored(run, number)["test"][:2] == first["test"]
+    assert retrain.main([*arguments, "1"]) == 0
+    assert len(calls) == 1
+    assert len(stored(run, number)["test"]) == 3
+
+
+def test_trainings_under_another_recipe_are_not_mixed(run, number):
+    arguments = [str(run.path), "--trial", str(number), "--seeds", "1"]
+    assert retrain.main(arguments) == 0
+    assert retrain.main([*arguments, "--epochs", "1"]) == 0
+    assert stored(run, number)["epochs"] == 1
+    assert len(stored(run, number)["test"]) == 1
+
+
+def test_an_interrupted_retraining_keeps_what_had_finished(run, number, monkeypatch):
+    call, calls = Evaluator.__call__, []
+
+    def interrupted(self, *rest):
+        calls.append(rest)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return call(self, *rest)
+
+    monkeypatch.setattr(Evaluator, "__call__", interrupted)
+    assert retrain.main([str(run.path), "--trial", str(number), "--seeds", "3"]) == 130
+    assert len(stored(run, number)["test"]) == 1
+
+
+def test_processes_give_what_one_process_gives(run, number):
+    arguments = [str(run.path), "--trial", str(number), "--seeds", "2"]
+    assert retrain.main(arguments) == 0
+    alone = stored(run, number)
+    (run.trial(number) / "retrained.json").unlink()
+    assert retrain.main([*arguments, "--workers", "2"]) == 0
+    together = stored(run, number)
+    by_seed = dict(zip(together["seeds"], together["test"], strict=True))
+    assert [by_seed[seed]["accuracy"] for seed in alone["seeds"]] == [t["accuracy"] for t in alone["test"]]
+    assert multiprocessing.active_children() == []
+
+
+def test_the_front_is_retrained_beside_late_fusion_another_run_and_a_fixed_network(run, tmp_path, capsys):
+    shutil.copytree(run.path, tmp_path / "other")
+    architecture = read_history(run).front()[-1].architecture.to_data()
+    experiment = SEARCH | {
+        "name": "fixed",
+        "plugins": run.experiment().plugins,
+        "space": architecture | {"dim": 4},
+        "training": SEARCH["training"] | {"learning_rate": 0.01},
+    }
+    (tmp_path / "fixed.yaml").write_text(yaml.safe_dump(experiment))
+    paths = [str(tmp_path / "other"), str(tmp_path / "fixed.yaml")]
+    arguments = [str(run.path), "--front", "--seeds", "1", "--epochs", "1", "--baselines", "--beside", *paths]
+    assert retrain.main(arguments) == 0
+    shown = capsys.readouterr().out
+    members = [f"trial {member.number}" for member in read_history(run).front()]
+    for label in [*members, "late fusion", "best of other", "fixed"]:
+        assert label in shown
+    kept = {result.subject.label: result for result in read_all(run)}
+    assert set(kept) == {*members, "late fusion", "best of other", "fixed"}
+    assert kept["fixed"].subject.architecture["training"]["learning_rate"] == 0.01
+    assert kept["fixed"].epochs == 1
+
+
+def test_agreement_is_spearman_s_rank_correlation_of_the_trials(run):
+    def result(number, searched, tested):
+        found = (("accuracy", searched),)
+        training = Training(0, {"accuracy": tested}, None)
+        return Retrained(Subject(f"trial {number}", Architecture({}), number, found), 1, True, (training,))
+
+    searched, tested = [0.9, 0.8, 0.7, 0.6, 0.5], [0.7, 0.75, 0.6, 0.65, 0.5]
+    results = [result(n, *pair) for n, pair in enumerate(zip(searched, tested, strict=True))]
+    beside = Retrained(Subject("late fusion", Architecture({})), 1, True, results[0].trainings)
+    squares = np.sum((np.argsort(np.argsort(searched)) - np.argsort(np.argsort(tested))) ** 2)
+    found = agreement(run, [*results, beside])
+    assert found.correlation == pytest.approx(1 - 6 * squares / (5 * 24))
+    assert found.networks == 5
+    assert agreement(run, results[:3]) is None
+
+
+def test_retraining_a_trial_that_is_not_there_is_refused(run, capsys):
+    last = max(record.number for record in read_history(run).records)
+    assert retrain.main([str(run.path), "--trial", "99"]) == 2
+    assert f"has no trial 99; its trials are 0 to {last}" in capsys.readouterr().err
+
+
+def test_retraining_a_trial_that_fails_again_is_refused_with_the_reason(run, capsys):
+    failed = next(r for r in read_history(run).records if r.failure and r.failure[0] == "error")
+    assert retrain.main([str(run.path), "--trial", str(failed.number)]) == 2
+    assert f"trial {failed.number} cannot be retrained: ValueError" in capsys.readouterr().err
+    assert not (run.trial(failed.number) / "retrained.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"objectives": {"accuracy": "maximize"}}, "its objectives are"),
+        ({"data": {"held": {"seed": 3}}}, "its data are"),
+        ({}, "space: has 30 points"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(run, number, tmp_path, capsys, changes, reason):
+    experiment = SEARCH | {"plugins": run.experiment().plugins} | changes
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(experiment))
+    arguments = [str(run.path), "--trial", str(number), "--beside", str(tmp_path / "other.yaml")]
+    assert retrain.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert reason in error
+    assert "other.yaml" in error
+    assert not (run.trial(number) / "retrained.json").exists()
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.5, 0.75], [0.1, 0.2, 0.4, 0.8]])
+def test_the_spread_is_numpy_s(values):
+    mean, deviation = spread(values)
+    assert mean == pytest.approx(np.mean(values))
+    assert deviation == pytest.approx(np.std(values, ddof=1) if len(values) > 1 else 0)
