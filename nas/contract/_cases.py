@@ -20,6 +20,7 @@ SPECS = {
     "vector": ModalitySpec("vector", (20,)),
 }
 DIM = 32
+UNEQUAL = (32, 20, 24, 36)
 SEGMENTS = (DIM, DIM, DIM)
 
 
@@ -133,8 +134,10 @@ _CASES: dict[str, type[Case]] = {
 def cases(kind: str, name: str, component: type, settings: dict[str, Any]) -> Iterator[Case]:
     own = {key: value for key, value in settings.items() if key in KINDS[kind].given}
     pinned = {key: value for key, value in settings.items() if key not in own}
-    for given in _given(kind, component, own):
-        for variant in _variants(kind, component, pinned):
+    variants = _variants(kind, component, pinned)
+    for place, given in enumerate(_given(kind, component, own)):
+        # a fusion's settings with three modalities, and with all other widths the simplest alone
+        for variant in variants[:1] if kind == "fusion" and place else variants:
             yield _CASES.get(kind, Case)(kind, name, given, variant)
 
 
@@ -144,7 +147,7 @@ def _given(kind: str, component: type, own: dict[str, Any]) -> list[dict[str, An
         specs = [SPECS[known] for known in getattr(component, "kinds", ()) if known in SPECS]
         return [{"spec": spec, "dim": DIM} | own for spec in ([own["spec"]] if "spec" in own else specs)]
     if kind == "fusion" and not own:
-        return [{"dims": [DIM] * count} for count in _modality_counts(component)]
+        return [{"dims": dims} for dims in _widths(component)]
     supplied: dict[str, dict[str, Any]] = {
         "connector": {"dims": list(SEGMENTS)},
         "head": {"in_dim": DIM, "out_dim": 10},
@@ -152,9 +155,14 @@ def _given(kind: str, component: type, own: dict[str, Any]) -> list[dict[str, An
     return [supplied.get(kind, {}) | own]
 
 
-def _modality_counts(component: type) -> list[int]:
+def _widths(component: type) -> list[list[int]]:
+    """Equal and unequal widths of as many modalities as a fusion takes: three first, then up to four."""
     low, high = getattr(component, "modalities", (1, None))
-    return [count for count in sorted({low, 1, 2, 3}) if low <= count <= (high or count)]
+    counts = [count for count in dict.fromkeys((3, 1, 2, 4, low)) if low <= count <= (high or count)]
+    equal = [[DIM] * count for count in counts]
+    if getattr(component, "equal_widths", False):
+        return equal
+    return equal + [list(UNEQUAL[:count]) for count in counts if 1 < count <= len(UNEQUAL)]
 
 
 def _variants(kind: str, component: type, pinned: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,11 +10,9 @@ from nas.contract._cases import FusionCase, seeded
 from nas.contract._modules import finite, random_projection, same
 
 
-def _present(case: FusionCase, batch: int) -> Tensor:
-    """Some modalities absent in most samples, all in the first, none in the second."""
-    present = torch.rand(batch, len(case.dims), generator=seeded()) < 0.5
-    present[0], present[1] = False, True
-    return present
+def _present(case: FusionCase) -> Tensor:
+    """Every pattern of absent modalities: bool `(2^M, M)`."""
+    return torch.cartesian_prod(*[torch.tensor([False, True])] * len(case.dims)).view(-1, len(case.dims))
 
 
 def _with_absent(features: Sequence[Tensor], present: Tensor, value: float) -> list[Tensor]:
@@ -25,7 +23,8 @@ def _with_absent(features: Sequence[Tensor], present: Tensor, value: float) -> l
 
 
 def _absent_do_not_matter(case: FusionCase) -> Iterator[str]:
-    module, features, present = case.build().eval(), case.inputs(8), _present(case, 8)
+    present = _present(case)
+    module, features = case.build().eval(), case.inputs(len(present))
     plain = module(features, present)
     if not same([plain], [module(_with_absent(features, present, 7.0), present)]):
         yield "other features of an absent modality change the output"
@@ -34,8 +33,8 @@ def _absent_do_not_matter(case: FusionCase) -> Iterator[str]:
 
 
 def _absent_leave_gradients(case: FusionCase) -> Iterator[str]:
-    module, present = case.build().train(), _present(case, 8)
-    output = module(_with_absent(case.inputs(8), present, float("nan")), present)
+    module, present = case.build().train(), _present(case)
+    output = module(_with_absent(case.inputs(len(present)), present, float("nan")), present)
     if output.requires_grad:
         output.sum().backward()
     for name, parameter in module.named_parameters():

@@ -101,6 +101,41 @@ class VectorFusion(Fusion):
         return fused, {"type": "identity" if self.is_identity else self.name, "weights": weights}
 
 
+class AlignedFusion(VectorFusion):
+    """A fusion of vectors of one width; subclasses give the formula in `combine`.
+
+    Vectors of another width than the fused one are projected to it by a linear layer. One modality
+    alone passes through unchanged.
+
+    Args:
+        dims: Width of every modality's vector.
+        out_dim: Common width, that of the fused vector; None means that of modality 0.
+
+    Raises:
+        ValueError: The fusion does not take that many modalities.
+    """
+
+    passes_one = True
+    neutral: ClassVar[float] = 0.0
+    """What stands for an absent modality."""
+
+    def __init__(self, dims: Sequence[int], out_dim: int | None = None) -> None:
+        super().__init__(dims, out_dim)
+        self.project = projections(self.dims, self.out_dim)
+
+    def combine(self, vectors: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The formula: vectors `(M, B, d)`, neutral where absent, to the fused vector and its weights."""
+        raise NotImplementedError
+
+    def fuse(self, features: list[Tensor], present: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The formula, after the projection to a common width."""
+        aligned = [project(vectors) for project, vectors in zip(self.project, features, strict=True)]
+        vectors = torch.stack(aligned)
+        if present is not None:
+            vectors = vectors.masked_fill(~present.T[..., None], self.neutral)
+        return self.combine(vectors, present)
+
+
 class TokenFusion(Fusion):
     """A fusion of the modalities' tokens; subclasses give the formula in `fuse`.
 
@@ -166,6 +201,15 @@ class TokenFusion(Fusion):
 def projections(dims: Sequence[int], width: int) -> nn.ModuleList:
     """A linear layer to `width` for every modality that has another; those that have it stay as they are."""
     return nn.ModuleList(nn.Identity() if dim == width else nn.Linear(dim, width) for dim in dims)
+
+
+def shares_of_two(z: Tensor, present: Tensor | None) -> Tensor:
+    """Weights `(2, B, d)` of two modalities, z and 1 − z; one whose partner is absent weighs 1."""
+    weights = torch.stack([z, 1 - z])
+    if present is None:
+        return weights
+    lost = ~present.T[..., None]
+    return weights.masked_fill(lost.flip(0), 1).masked_fill(lost, 0)
 
 
 def mean_over_present(tokens: Tensor, present: Tensor | None) -> Tensor:

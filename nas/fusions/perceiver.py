@@ -16,9 +16,9 @@ class PerceiverFusion(TokenFusion):
     """A few learned latents attend to the tokens of all modalities, then to each other; their mean → linear.
 
     Z^0 = latents; Z^i = self-attention(cross-attention(Z^{i-1}, [X_1 + e_1; …; X_M + e_M])) for
-    i = 1 … layers, each with an MLP (sections 3.1 and 3.2), and e_m learned, which tells the modalities
-    apart. The fused vector is linear(LN(mean of Z)). The weights `(M, B)` are the share of its attention
-    that the last layer pays to each modality. The cost grows with the number of tokens, not its square.
+    i = 1 … layers, each with an MLP, and e_m learned, which tells the modalities apart. The fused
+    vector is linear(LN(mean of Z)). The weights `(M, B)` are the share of its attention that the last
+    layer pays to each modality. The cost grows with the number of tokens, not its square.
 
     Args:
         dims: Width of every modality's tokens.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nas.fusions._inputs import VectorFusion
+from nas.fusions._inputs import VectorFusion, shares_of_two
 from nas.registry import register
 
 
@@ -33,8 +33,5 @@ class SigmoidGateFusion(VectorFusion):
     def fuse(self, features: list[Tensor], present: Tensor | None) -> tuple[Tensor, Tensor]:
         """z ⊙ h_1 + (1 − z) ⊙ h_2."""
         z = self.gate(torch.cat(features, 1)).sigmoid()
-        weights = torch.stack([z, 1 - z])
-        if present is not None:
-            lost = ~present.T[..., None]
-            weights = weights.masked_fill(lost.flip(0), 1).masked_fill(lost, 0)
+        weights = shares_of_two(z, present)
         return (weights * torch.stack(features)).sum(0), weights

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 import nas
 
 
-@nas.register("fusion", "mean")
-class MeanFusion(nn.Module):
+@nas.register("fusion", "dropout_mean")
+class DropoutMeanFusion(nn.Module):
     """Average of the modalities that are there, after dropout."""
 
     domains = {"dropout": nas.Float(0.0, 0.5)}
@@ -17,7 +17,7 @@ class MeanFusion(nn.Module):
     def __init__(self, dims: Sequence[int], dropout: float = 0.0) -> None:
         super().__init__()
         if len(set(dims)) > 1:
-            raise ValueError(f"mean needs modalities of one width, not {list(dims)}")
+            raise ValueError(f"dropout_mean needs modalities of one width, not {list(dims)}")
         self.out_dim = dims[0]
         self.dropout = nn.Dropout(dropout)
 
@@ -31,4 +31,4 @@ class MeanFusion(nn.Module):
         )
         total = stacked.masked_fill(~there, 0).sum(0)
         fused = self.dropout(total / there.sum(0).clamp(min=1))
-        return (fused, {"type": "mean", "weights": None}) if return_gates else fused
+        return (fused, {"type": "dropout_mean", "weights": None}) if return_gates else fused
