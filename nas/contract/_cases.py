@@ -160,7 +160,7 @@ def _widths(component: type) -> list[list[int]]:
     low, high = getattr(component, "modalities", (1, None))
     counts = [count for count in dict.fromkeys((3, 1, 2, 4, low)) if low <= count <= (high or count)]
     equal = [[DIM] * count for count in counts]
-    if getattr(component, "equal_widths", False):
+    if getattr(component, "equal_widths", True):  # the engine gives equal widths, others only who asks
         return equal
     return equal + [list(UNEQUAL[:count]) for count in counts if 1 < count <= len(UNEQUAL)]
 
