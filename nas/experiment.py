@@ -144,16 +144,28 @@ class Execution(_Section):
     """Where trials run.
 
     Args:
-        backend: `local` worker processes on this machine.
-        workers: Number of worker processes; `auto` is one per GPU, or one per core without a GPU.
+        backend: `local` worker processes on this machine, or `ray` for Ray Tune, here or on a cluster.
         time_limit: Seconds that a trial may take; None for no limit.
         retries: How many times a failed trial is run again, by the kind of its failure.
+        workers: (`local`) Number of worker processes; `auto` is one per GPU, or one per core without a GPU.
+        address: (`ray`) `local` starts Ray on this machine; `auto` finds the cluster that this machine is
+            part of; else the address of a cluster, `HOST:PORT`.
+        cpus_per_trial: (`ray`) Cores that a trial is given.
+        gpus_per_trial: (`ray`) GPUs that a trial is given; 0.25 puts four trials on a GPU.
+        max_concurrent: (`ray`) Trials at a time; None for as many as the nodes have places for.
+        storage: (`ray`) Folder, or URL such as `s3://bucket/folder`, where Tune keeps its own state; None
+            for the folder `tune` of the run directory.
     """
 
-    backend: Literal["local"] = "local"
-    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    backend: Literal["local", "ray"] = "local"
     time_limit: float | None = Field(None, gt=0)
     retries: Retries = Retries()
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    address: str = "local"
+    cpus_per_trial: float = Field(1.0, gt=0)
+    gpus_per_trial: float = Field(0.0, ge=0)
+    max_concurrent: int | None = Field(None, ge=1)
+    storage: str | None = None
 
 
 class Experiment(_Section):

@@ -190,13 +190,22 @@ def load_plugins(paths: Iterable[Path | str]) -> list[PluginError]:
     Raises:
         RequestError: A path does not exist.
     """
-    failures = []
+    files = plugin_files(paths)
+    return [failure for file in files if (failure := _attempt(str(file), import_plugin, file))]
+
+
+def plugin_files(paths: Iterable[Path | str]) -> list[Path]:
+    """The files that plugin files and folders stand for.
+
+    Raises:
+        RequestError: A path does not exist.
+    """
+    files: list[Path] = []
     for path in map(Path, paths):
         if not path.exists():
             raise RequestError(f"plugin {path} does not exist; give a Python file or a folder of them")
-        files = sorted(path.glob("[!_.]*.py")) if path.is_dir() else [path]
-        failures += [failure for file in files if (failure := _attempt(str(file), _import_file, file))]
-    return failures
+        files += sorted(path.glob("[!_.]*.py")) if path.is_dir() else [path]
+    return files
 
 
 def require_plugins(paths: Iterable[Path | str]) -> None:
@@ -226,8 +235,15 @@ def _attempt(label: str, load: Callable[..., Any], *args: Any) -> PluginError | 
     return None
 
 
-def _import_file(file: Path) -> None:
-    digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
+def import_plugin(file: Path, origin: Path | None = None) -> None:
+    """Import one plugin file.
+
+    Args:
+        file: The file.
+        origin: Where it was copied from, perhaps on another machine: its module goes by the same name as
+            there, so that its objects can be sent from one to the other.
+    """
+    digest = hashlib.sha256(str((origin or file).resolve()).encode()).hexdigest()[:8]
     name = f"nas_plugin_{file.stem}_{digest}"
     if name in sys.modules:
         return

@@ -153,7 +153,7 @@ def _why_outside(space: "SearchSpace", architecture: "Architecture") -> str:
 def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
     from nas.search.display import make_display
     from nas.search.driver import budgeted, drive, keep_front_weights
-    from nas.search.executors.local import LocalExecutor, shares
+    from nas.search.executors import open_executor
     from nas.search.study import Study
 
     experiment, execution = setup.experiment, setup.experiment.execution
@@ -162,12 +162,7 @@ def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
     trials, reason = max(experiment.search.trials, budgeted(study.records)), None
     try:
         if study.unfinished() or budgeted(study.records) < trials:
-            executor = LocalExecutor(
-                experiment.to_data(),
-                shares(execution.workers),
-                run.path / "workers.log",
-                execution.time_limit,
-            )
+            executor = open_executor(experiment, setup.dataset, run.path)
             with make_display(study, trials) as display, stop:
                 reason = drive(
                     study,

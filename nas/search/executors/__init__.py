@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from nas.errors import TrialError
+from nas.experiment import Experiment
 from nas.space import Architecture
 
-__all__ = ["Completed", "Executor", "Failed", "Job", "Measured", "Progress", "Report"]
+__all__ = ["Completed", "Executor", "Failed", "Job", "Measured", "Progress", "Report", "open_executor"]
 
 
 @dataclass(frozen=True)
@@ -113,3 +114,22 @@ class Executor(Protocol):
     def close(self) -> None:
         """Stop everything; running jobs are lost."""
         ...
+
+
+def open_executor(experiment: Experiment, dataset: Any, folder: Path) -> Executor:
+    """The executor that an experiment asks for.
+
+    Args:
+        experiment: The experiment.
+        dataset: Its dataset, for executors that send it to where trials run.
+        folder: The run directory, for what the executor itself leaves behind.
+    """
+    if experiment.execution.backend == "ray":
+        from nas.search.executors.ray import RayExecutor
+
+        return RayExecutor(experiment, dataset, folder / "tune")
+    from nas.search.executors.local import LocalExecutor, shares
+
+    execution = experiment.execution
+    log = folder / "workers.log"
+    return LocalExecutor(experiment.to_data(), shares(execution.workers), log, execution.time_limit)

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import TrialError
+from nas.search.executors import Completed, Failed, Job, Measured, Progress, Report
 
 if TYPE_CHECKING:
     from nas.evaluation import Evaluation, Evaluator
-    from nas.search.executors import Job
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def work(connection: Connection, experiment: Mapping[str, Any], share: Share, lo
     _redirect_output(log)
     if share.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.gpu
-    evaluator = _prepare(experiment, share)
+    evaluator = prepare(experiment, share.threads, "cpu" if share.gpu is None else "cuda")
     connection.send(("ready",))
     while True:
         try:
@@ -52,7 +52,15 @@ def work(connection: Connection, experiment: Mapping[str, Any], share: Share, lo
         run(evaluator, jobs, connection)
 
 
-def _prepare(data: Mapping[str, Any], share: Share) -> "Evaluator":
+def prepare(data: Mapping[str, Any], threads: int, device: str, dataset: Any = None) -> "Evaluator":
+    """Make this process ready to evaluate what an experiment searches.
+
+    Args:
+        data: The experiment's data.
+        threads: Threads of the processor.
+        device: Where networks are trained.
+        dataset: The dataset, where it is at hand; loaded for None.
+    """
     import torch
 
     from nas.datasets import load_dataset
@@ -60,28 +68,24 @@ def _prepare(data: Mapping[str, Any], share: Share) -> "Evaluator":
     from nas.experiment import Experiment
     from nas.registry import require_plugins
 
-    torch.set_num_threads(share.threads)
+    torch.set_num_threads(threads)
     experiment = Experiment.model_validate(data)
-    require_plugins(experiment.plugins)
-    [(name, options)] = experiment.data.items()
-    device = "cuda" if share.gpu is not None else "cpu"
-    return Evaluator(
-        load_dataset(name, **options),
-        list(experiment.objectives),
-        experiment.training,
-        experiment.constraints,
-        device,
-    )
+    if dataset is None:
+        require_plugins(experiment.plugins)
+        [(name, options)] = experiment.data.items()
+        dataset = load_dataset(name, **options)
+    objectives = list(experiment.objectives)
+    return Evaluator(dataset, objectives, experiment.training, experiment.constraints, device)
 
 
-def run(evaluator: "Evaluator", jobs: Sequence["Job"], connection: Connection) -> None:
+def run(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> None:
     """Evaluate the jobs of a group; each sends its messages, of which the last one closes it."""
     for job in jobs:
         connection.send(("started", [job.number]))
         connection.send(_evaluate(evaluator, job, connection))
 
 
-def _evaluate(evaluator: "Evaluator", job: "Job", connection: Connection) -> tuple[Any, ...]:
+def _evaluate(evaluator: "Evaluator", job: Job, connection: Connection) -> tuple[Any, ...]:
     """Evaluate one job; the closing message."""
     started = time.perf_counter()
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +110,22 @@ def _evaluate(evaluator: "Evaluator", job: "Job", connection: Connection) -> tup
         except TrialError as error:
             return "failed", job.number, _with_traceback(error, job.folder), time.perf_counter() - started
     return "completed", job.number, dict(evaluation.values), evaluation.seconds, evaluation.wiring
+
+
+def report(message: tuple[Any, ...]) -> Report | None:
+    """What a message of `run` reports to the driver; None where that is nothing."""
+    match message:
+        case ("started", _):
+            return None
+        case ("measured", number, values):
+            return Measured(number, values)
+        case ("epoch", number, metrics, waits):
+            return Progress(number, metrics, waits)
+        case ("completed", number, values, seconds, wiring):
+            return Completed(number, values, seconds, wiring)
+        case ("failed", number, error, seconds):
+            return Failed(number, error, seconds)
+    raise ValueError(f"a worker sent {message!r}")
 
 
 def _finite(value: Any) -> Any:

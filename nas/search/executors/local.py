@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import TrialError
-from nas.search.executors import Completed, Failed, Job, Measured, Progress, Report
-from nas.search.executors._worker import Share, work
+from nas.search.executors import Failed, Job, Report
+from nas.search.executors._worker import Share, report, work
 
 START_ATTEMPTS = 3
 
@@ -145,17 +145,9 @@ class LocalExecutor:
             case ("started", numbers):
                 worker.start(numbers, self._time_limit)
                 return None
-            case ("measured", number, values):
-                return Measured(number, values)
-            case ("epoch", number, metrics, waits):
-                return Progress(number, metrics, waits)
-            case ("completed", number, values, seconds, wiring):
+            case ("completed" | "failed", number, *_):
                 worker.end(number)
-                return Completed(number, values, seconds, wiring)
-            case ("failed", number, error, seconds):
-                worker.end(number)
-                return Failed(number, error, seconds)
-        raise ValueError(f"a worker sent {message!r}")
+        return report(message)
 
     def _replace(self, worker: _Worker) -> list[Report]:
         """Put a new worker in the place of a dead one; the jobs that it had begun have failed."""

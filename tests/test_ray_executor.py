@@ -1,0 +1,173 @@
+"""The Ray executor: what holds for the local one, on a cluster whose actors and nodes die."""
+
+import json
+from contextlib import ExitStack, closing
+
+import pytest
+from searches import wait_until, write_search
+from test_local_executor import architecture, run_all
+
+from nas.errors import KeyPathError
+from nas.experiment import Execution, load_experiment
+from nas.registry import create, require_plugins
+from nas.search.executors import Completed, Failed, Job, Measured, Progress
+from nas.search.executors.ray import RayExecutor, settle
+
+MOODS = ["talkative", "angry", "greedy", "deadly", "good"]
+HEIR = len(MOODS)
+
+pytestmark = pytest.mark.filterwarnings("ignore:Zero-copy tensor")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One node of one core, that of the driver."""
+    settle("local")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Where the experiment and its plugin are."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def make_executor(cluster, home):
+    """Make an executor from values of the experiment's `execution`; its plugin is loaded once."""
+    experiment = load_experiment(write_search(home), ["constraints={}"])[0]
+    require_plugins(experiment.plugins)
+    dataset = create("dataset", "held")
+
+    def make(**execution):
+        changed = experiment.model_copy(update={"execution": Execution(backend="ray", **execution)})
+        return RayExecutor(changed, dataset, home / "tune")
+
+    return make
+
+
+@pytest.fixture
+def open_executor(make_executor):
+    """Open an executor that is closed after the test."""
+    with ExitStack() as stack:
+        yield lambda **execution: stack.enter_context(closing(make_executor(**execution)))
+
+
+@pytest.fixture(scope="module")
+def executed(home, make_executor, tmp_path_factory):
+    """One job per mood, one after another, and one that inherits: the folder, the reports by number.
+
+    When the jobs run, the plugin's file is where no worker finds it.
+    """
+    folder = tmp_path_factory.mktemp("executed")
+    executor = make_executor()
+    plugin = home / "toy.py"
+    jobs = [Job(n, 100 + n, architecture(mood), folder / str(n)) for n, mood in enumerate(MOODS)]
+    parent = folder / str(MOODS.index("good"))
+    parent.mkdir()
+    (parent / "architecture.json").write_text(json.dumps(architecture("good").to_data()))
+    plugin.rename(plugin.with_suffix(".away"))
+    reports = run_all(executor, jobs)
+    reports += run_all(executor, [Job(HEIR, 9, architecture("good"), folder / str(HEIR), parent)])
+    plugin.with_suffix(".away").rename(plugin)
+    executor.close()
+    return folder, [[report for report in reports if report.number == n] for n in range(HEIR + 1)]
+
+
+def test_a_job_reports_every_epoch_and_then_its_values(executed):
+    measured, first, second, last = executed[1][MOODS.index("good")]
+    assert isinstance(measured, Measured)
+    assert measured.values.items() <= last.values.items()
+    assert isinstance(first, Progress)
+    assert [first.metrics["epoch"], second.metrics["epoch"]] == [1, 2]
+    assert [first.waits, second.waits] == [True, False]
+    assert isinstance(last, Completed)
+    assert last.values["accuracy"] == second.metrics["accuracy"]
+
+
+def test_what_a_job_leaves_comes_back_to_the_driver(executed):
+    folder = executed[0] / str(MOODS.index("good"))
+    assert {path.name for path in folder.iterdir()} >= {"metrics.jsonl", "weights.safetensors"}
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+def test_an_error_names_the_traceback_file_where_the_driver_has_it(executed):
+    [failed] = executed[1][MOODS.index("angry")]
+    file = executed[0] / str(MOODS.index("angry")) / "error.txt"
+    message = f"ValueError: <b>out of my way</b> & away (traceback in {file})"
+    assert (failed.error.kind, failed.error.message) == ("error", message)
+    assert 'raise ValueError("<b>out of my way</b> & away")' in file.read_text()
+
+
+def test_too_little_memory_fails_the_job_and_a_killed_actor_loses_only_its_own(executed):
+    kinds = [executed[1][MOODS.index(mood)][-1].error.kind for mood in ("greedy", "deadly")]
+    assert kinds == ["out_of_memory", "lost_worker"]
+    assert isinstance(executed[1][MOODS.index("good")][-1], Completed)
+
+
+def test_an_ancestor_reaches_the_worker(executed):
+    first = json.loads((executed[0] / str(HEIR) / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["inherited"] == 1
+
+
+def test_a_job_that_is_told_to_stop_ends_as_pruned_and_its_actor_goes_on(open_executor, tmp_path):
+    executor = open_executor()
+    executor.submit([Job(0, 1, architecture("good"), tmp_path / "0")])
+    executor.answer(0, stop=True)
+    reports = run_all_submitted(executor)
+    assert (reports[-1].error.kind, reports[-1].error.message) == ("pruned", "stopped after epoch 1")
+    [completed] = run_all(executor, [Job(1, 1, architecture("good"), tmp_path / "1")])[-1:]
+    assert isinstance(completed, Completed)
+
+
+def test_a_job_that_takes_too_long_fails_and_the_rest_of_its_group_runs(open_executor, tmp_path):
+    executor = open_executor(time_limit=1)
+    jobs = [Job(n, 1, architecture(mood), tmp_path / str(n)) for n, mood in enumerate(["slow", "good"])]
+    executor.submit(jobs)
+    [first] = run_all_submitted(executor)
+    assert (first.number, first.error.kind) == (0, "time_limit")
+    executor._execution = executor._execution.model_copy(update={"time_limit": None})
+    last = run_all_submitted(executor)[-1]
+    assert isinstance(last, Completed)
+    assert last.number == 1
+
+
+def test_a_job_on_a_node_that_dies_has_lost_its_worker_and_runs_on_another(cluster, open_executor, tmp_path):
+    node = cluster.add_node(num_cpus=2)
+    executor = open_executor(cpus_per_trial=2)
+    executor.submit([Job(0, 1, architecture("slow"), tmp_path / "0")])
+    wait_until(lambda: executor.wait(0.1) or any(g.started for g in executor._desk.groups), "it has begun")
+    cluster.remove_node(node, allow_graceful=False)
+    [failed] = run_all_submitted(executor)
+    assert (failed.number, failed.error.kind) == (0, "lost_worker")
+    executor.submit([Job(0, 1, architecture("good"), tmp_path / "0")])
+    node = cluster.add_node(num_cpus=2)
+    assert isinstance(run_all_submitted(executor)[-1], Completed)
+    executor.close()
+    cluster.remove_node(node)
+
+
+def test_a_trial_that_no_node_has_room_for_is_refused(open_executor):
+    with pytest.raises(KeyPathError, match=r"execution: no node has 64 CPUs and 0 GPUs"):
+        open_executor(cpus_per_trial=64)
+
+
+def run_all_submitted(executor):
+    reports = []
+
+    def ended():
+        reports.extend(executor.wait(0.1))
+        for report in reports:
+            if isinstance(report, Progress) and report.waits and executor._desk.groups:
+                executor.answer(report.number, stop=False)
+        return any(isinstance(report, Completed | Failed) for report in reports)
+
+    wait_until(ended, "a job has ended")
+    return reports
