@@ -111,6 +111,9 @@ class ArrowColumns(Mapping[str, Sequence[Any]]):
             self._seen[name] = [_cell(value) for value in self._table.column(name).to_pylist()]
         return self._seen[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._table.column_names
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._table.column_names)
 
