@@ -22,6 +22,8 @@ from nas.space import Architecture
 from nas.training import Epoch, train
 from nas.training.inheritance import Ancestor, inherit
 
+SHARE_OF_MEMORY = 0.2  # of what is free on a device, for one split
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -55,7 +57,7 @@ class Evaluator:
     """Evaluates architectures on one dataset, on one device.
 
     Args:
-        dataset: The dataset; its splits are moved to the device where they can be.
+        dataset: The dataset; its splits are moved to the device where they can be and fit.
         objectives: Names of the objectives to measure, beside those that are always logged.
         training: Settings that the architecture does not choose itself.
         constraints: Bounds on cheap objectives, such as `{"parameters": "<= 200000"}`.
@@ -202,4 +204,13 @@ def _memory_or_error(error: Exception) -> TrialError:
 
 
 def _on(split: Split, device: torch.device) -> Split:
-    return split.to(device) if hasattr(split, "to") else split
+    """The split on the device, where it can be moved and leaves most of the memory to the networks."""
+    if device.type == "cpu" or not hasattr(split, "to") or not len(split):
+        return split
+    needed = len(split) * split.batch(torch.zeros(1, dtype=torch.long)).nbytes
+    return split.to(device) if needed <= SHARE_OF_MEMORY * _free_bytes(device) else split
+
+
+def _free_bytes(device: torch.device) -> float:
+    """Memory that is free on a device; infinite where it cannot be told."""
+    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else math.inf

@@ -283,7 +283,8 @@ def _data_source(data: Any, folder: Path) -> Any:
     """Bring the three ways to name a dataset to one: `{dataset: {options}}`.
 
     `avt_digits`; `{avt_digits: {modalities: [image]}}`; `{manifest: data.csv, label: label}`, where
-    the value of the first key says where the data are and the other keys are options.
+    the value of the first key says where the data are and the other keys are options. Where they are, the
+    option `source`, is relative to the experiment's folder.
     """
     if isinstance(data, str):
         return {data: {}}
@@ -292,10 +293,20 @@ def _data_source(data: Any, folder: Path) -> Any:
     [(name, value), *rest] = data.items()
     options = dict(value) if isinstance(value, dict) else {}
     if isinstance(value, str):
-        options["source"] = str((folder / value).resolve())
+        options["source"] = value
     elif value is not None and not isinstance(value, dict):
         raise KeyPathError(("data", name), f"{value!r} is neither a path nor a mapping of options")
-    return {name: options | dict(rest)}
+    options |= dict(rest)
+    if isinstance(options.get("source"), str):
+        options["source"] = str((folder / options["source"]).resolve())
+    return {name: options}
+
+
+def as_written(path: tuple[str, ...], document: Document) -> tuple[str, ...]:
+    """The key path as the document has it: options stand beside the dataset's name in the short form."""
+    given = document.data.get("data")
+    beside = len(path) > 2 and path[0] == "data" and isinstance(given, dict) and path[2] in given
+    return (path[0], *path[2:]) if beside else path
 
 
 def _explain(error: ValidationError) -> KeyPathError:

@@ -624,6 +624,19 @@ def test_a_malformed_manifest_is_one_clear_line_of_the_search_command(case, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_the_line_of_the_option_is_named_in_either_form(tmp_path, capsys):
+    from nas.search.__main__ import main
+
+    write_table(tmp_path, GOOD)
+    declared = "label: label\n  modalities:\n    w: {text: wrods}\n"
+    short = f"data:\n  manifest: data.csv\n  {declared}"
+    long = f"data:\n  manifest:\n   source: data.csv\n   {declared.replace('  ', '   ')}"
+    for text, place in ((short, "5: data.modalities.w.text"), (long, "6: data.manifest.modalities.w.text")):
+        (tmp_path / "mine.yaml").write_text(text)
+        assert main([str(tmp_path / "mine.yaml")]) == 2
+        assert f"mine.yaml:{place}: 'wrods' is not a column" in capsys.readouterr().err
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "data.xlsx").write_bytes(b"")
     with pytest.raises(RequestError, match=r"neither a \.csv nor a \.parquet file"):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from nas import evaluation
 from nas.datasets import TensorSplit, load_dataset
 from nas.errors import TrialError
 from nas.evaluation import Evaluator
@@ -221,3 +222,10 @@ def test_the_test_split_is_never_touched_by_an_evaluation(dataset):
     dataset.splits["test"] = Untouchable()
     evaluator = Evaluator(dataset, ["accuracy"], Training(epochs=1), {"parameters": "<= 1e9"})
     assert evaluator(CALM, 0).values["parameters"] > 0
+
+
+@pytest.mark.parametrize(("free", "place"), [(10**9, "meta"), (1000, "cpu")])
+def test_a_split_is_moved_to_the_device_only_where_it_fits(dataset, monkeypatch, free, place):
+    monkeypatch.setattr(evaluation, "_free_bytes", lambda device: free)
+    split = evaluation._on(dataset.splits["train"], torch.device("meta"))
+    assert split.inputs["image"].device.type == place

@@ -36,6 +36,12 @@ class Batch:
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     present: Tensor | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the tensors take."""
+        tensors = [*self.inputs.values(), self.labels, *self.masks.values()]
+        return sum(tensor.nbytes for tensor in tensors)
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same samples on another device."""
         return Batch(

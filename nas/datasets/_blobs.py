@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from nas.datasets._cache import DIGEST_BYTES, Cache, Pack
 
 CHUNK = 256
+STANDARD_ERROR = 2
 
 
 class Blob(Protocol):
@@ -175,14 +177,29 @@ def _cores() -> int:
 
 @contextmanager
 def _progress(label: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on standard error, where that is a terminal; what is given advances it by one."""
+    """Show a bar on standard error, where that is a terminal; what is given advances it by one.
+
+    Nothing else gets there meanwhile: decoders warn of oddities, from C as well, and would break the bar.
+    """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    console = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = not (total and console.is_terminal)
-    with warnings.catch_warnings(), Progress(*columns, console=console, disable=hidden) as bar:
-        warnings.simplefilter("ignore")  # decoders warn of oddities, and would break the bar
-        task = bar.add_task(label, total=total)
-        yield lambda: bar.advance(task)
+    with _quiet() as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        console = Console(file=stream)
+        with Progress(*columns, console=console, disable=not (total and console.is_terminal)) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda: bar.advance(task)
+
+
+@contextmanager
+def _quiet() -> Iterator[TextIO]:
+    """Keep this process from writing to standard error, except through the stream that is given."""
+    sys.stderr.flush()
+    with os.fdopen(os.dup(STANDARD_ERROR), "w") as stream, open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), STANDARD_ERROR)
+        try:
+            yield stream
+        finally:
+            os.dup2(stream.fileno(), STANDARD_ERROR)

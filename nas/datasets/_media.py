@@ -17,9 +17,13 @@ MOST_PIXELS = 100_000_000
 
 def picture(content: bytes, size: int, channels: int) -> NDArray[np.uint8]:
     """One picture as `(channels, size, size)`: on white where transparent, padded to a square."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
-    with Image.open(io.BytesIO(content)) as opened:
+    try:
+        opened = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        raise ValueError("no picture in a known format") from None
+    with opened:
         if opened.width * opened.height > MOST_PIXELS:
             raise ValueError(f"{opened.width}×{opened.height} pixels are more than {MOST_PIXELS:,}")
         image: Image.Image = ImageOps.exif_transpose(opened)
@@ -47,9 +51,12 @@ def log_mel(content: bytes, rate: int, seconds: float, bands: int, frames: int) 
     import soundfile
     from scipy.signal import resample_poly
 
-    with soundfile.SoundFile(io.BytesIO(content)) as sound:
-        own = sound.samplerate
-        samples = sound.read(math.ceil(own * seconds), dtype="float32", always_2d=True)
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+            own = sound.samplerate
+            samples = sound.read(math.ceil(own * seconds), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(error.error_string) from None
     if not len(samples):
         raise ValueError("it holds no samples")
     if not np.isfinite(samples).all():

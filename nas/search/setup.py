@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from nas.datasets import Dataset, load_dataset
 from nas.errors import KeyPathError, RequestError, near_misses
-from nas.experiment import Experiment, Training, load_experiment
+from nas.experiment import Experiment, Training, as_written, load_experiment
 from nas.network import identity
 from nas.registry import available, create, get, load_entry_points, load_plugins
 from nas.search.proposals import Proposals
@@ -53,7 +53,7 @@ def prepare(file: Path, overrides: Sequence[str]) -> Setup:
     try:
         return _prepare(experiment, document.source(("space",)).parent, warnings)
     except KeyPathError as error:
-        raise document.error(error) from None
+        raise document.error(KeyPathError(as_written(error.path, document), error.message)) from None
     except RequestError as error:
         raise RequestError(f"{document.file}: {error}") from None
 
