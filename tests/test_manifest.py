@@ -1,6 +1,7 @@
 """The manifest: untidy files become tensors, and what is wrong is said with its row."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from searches import ENVIRONMENT
 import nas
 from nas.datasets import _readers
 from nas.datasets._cache import DIGEST_BYTES, Cache
+from nas.datasets._columns import IMAGES
 from nas.datasets._media import log_mel, mel_filters, picture
 from nas.datasets._split import assign
 from nas.errors import RequestError
@@ -622,6 +624,112 @@ def test_a_malformed_manifest_is_one_clear_line_of_the_search_command(case, tmp_
     assert message in line
     assert line.startswith("error: ")
     assert not (tmp_path / "run").exists()
+
+
+def encoded(suffix, **save):
+    """A good picture or sound of some format, as bytes."""
+    stream = io.BytesIO()
+    if suffix in ("png", "jpeg", "gif", "bmp", "tiff", "webp"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
+            stream, suffix
+        )
+    else:
+        samples = save.pop("samples", np.sin(np.arange(4000) / 9))
+        soundfile.write(stream, samples, 8000, format=suffix.upper(), **save)
+    return stream.getvalue()
+
+
+def half(suffix):
+    return encoded(suffix)[: len(encoded(suffix)) // 2]
+
+
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
+
+
+BROKEN = {
+    "nothing.png": (None, "nothing.png does not exist"),
+    "nothing.ogg": (None, "nothing.ogg does not exist"),
+    "https://example.org/x.png": (None, "does not exist"),
+    "folder.png": ("folder", "folder.png is a folder, not a file"),
+    "folder.ogg": ("folder", "folder.ogg is a folder, not a file"),
+    "loop.png": ("loop", "loop.png cannot be read (Too many levels of symbolic links"),
+    "below/a/file.png": (None, "does not exist"),
+    "empty.png": (b"", "(no picture in a known format)"),
+    "text.png": (b"404 not found", "(no picture in a known format)"),
+    "sound.png": (encoded("wav"), "(no picture in a known format)"),
+    "half.png": (half("png"), "(image file is truncated"),
+    "half.jpg": (half("jpeg"), "(image file is truncated"),
+    "half.gif": (half("gif"), "(image file is truncated"),
+    "half.bmp": (half("bmp"), "(image file is truncated"),
+    "half.webp": (half("webp"), "half.webp cannot be read"),
+    "half.tiff": (half("tiff"), "half.tiff cannot be read"),
+    "bits.png": (flipped(encoded("png"), 60), "bits.png cannot be read"),
+    "header.png": (encoded("png")[:20], "header.png cannot be read"),
+    "huge.png": (
+        encoded("png")[:16] + (100_000).to_bytes(4, "big") * 2 + encoded("png")[24:],
+        "huge.png cannot be read",
+    ),
+    "empty.ogg": (b"", "(Format not recognised.)"),
+    "text.wav": (b"404 not found", "(Format not recognised.)"),
+    "picture.wav": (encoded("png"), "(Format not recognised.)"),
+    "header.wav": (encoded("wav")[:44], "(it holds no samples)"),
+    "few.wav": (encoded("wav")[:20], "few.wav cannot be read"),
+    "half.ogg": (encoded("ogg")[:60], "half.ogg cannot be read"),
+    "header.flac": (encoded("flac")[:30], "header.flac cannot be read"),
+    "noise.mp3": (bytes(range(256)) * 8, "noise.mp3 cannot be read"),
+    "nan.wav": (
+        encoded("wav", samples=np.full(500, np.nan), subtype="FLOAT"),
+        "(it holds samples that are not",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_cannot_be_read_is_named_with_its_row_and_the_reason(name, tmp_path, capfd):
+    content, message = BROKEN[name]
+    file = tmp_path / name
+    if content == "folder":
+        file.mkdir()
+    elif content == "loop":
+        file.symlink_to(file)
+    elif content is not None:
+        file.write_bytes(content)
+    (tmp_path / "below").mkdir()
+    rows = [row | {"file": name if n == 6 else ""} for n, row in enumerate(GOOD)]
+    kind = "image" if file.suffix in IMAGES else "audio"
+    with pytest.raises(RequestError) as caught:
+        load(write_table(tmp_path, rows), modalities={"w": {"text": "words"}, "f": {kind: "file"}})
+    assert "row 7, column file: " in str(caught.value)
+    assert message in str(caught.value)
+    assert "BytesIO" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("data.csv", "words,label\nyes,a\nno", "row 2, 1 cells, and the header has 2"),
+        ("data.csv", "photo,label\n" + "x.png,a\ny.png,b\n" * 9, "x.png does not exist; row 2"),
+        ("data.parquet", "PAR1", "is not a Parquet file"),
+    ],
+)
+def test_the_real_command_ends_with_one_line_and_leaves_nothing(name, content, message, tmp_path):
+    (tmp_path / name).write_text(content)
+    (tmp_path / "mine.yaml").write_text(f"data: {{manifest: {name}, label: label}}\n")
+    before = sorted(tmp_path.iterdir())
+    done = subprocess.run(
+        [sys.executable, "-m", "nas.search", "mine.yaml"],
+        cwd=tmp_path,
+        env=ENVIRONMENT | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert message in line
+    assert [path for path in sorted(tmp_path.iterdir()) if path.name != "cache"] == before
 
 
 def test_the_line_of_the_option_is_named_in_either_form(tmp_path, capsys):

@@ -167,7 +167,8 @@ def _attempt(
     except IsADirectoryError:
         return f"{blob} is a folder, not a file", None
     except Exception as error:  # whatever a decoder makes of a damaged file
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        said = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+        [reason, *_] = said.splitlines()
         return f"{blob} cannot be read ({reason})", None
 
 
