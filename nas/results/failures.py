@@ -1,11 +1,11 @@
 """Which components fail again and again."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from nas.results.records import COMPLETE, FAILED, PRUNED, History
+from nas.results.selections import selections
 
 LEAST = 3
 
@@ -45,7 +45,7 @@ def poisoned(history: History) -> list[Poisoned]:
     trained: Counter[tuple[str, str]] = Counter()
     kinds: dict[tuple[str, str], Counter[str]] = {}
     for record in ends:
-        for selection in set(_selections(record.architecture)):
+        for selection in set(selections(record.architecture)):
             trained[selection] += 1
             if record.state == FAILED and record.failure:
                 kinds.setdefault(selection, Counter())[record.failure[0]] += 1
@@ -54,17 +54,3 @@ def poisoned(history: History) -> list[Poisoned]:
     ]
     found = [region for region in found if region.trained < len(ends)]
     return [region for region in found if region.failed >= LEAST and region.trained / 2 < region.failed]
-
-
-def _selections(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Every choice of a component in an architecture: the slot, and the component's name."""
-    for key, value in tree.items():
-        if not isinstance(value, Mapping):
-            continue
-        slot = f"{path}.{key}" if path else key
-        if len(value) == 1 and isinstance(next(iter(value.values())), Mapping):
-            [(name, settings)] = value.items()
-            yield slot, name
-            yield from _selections(settings, f"{slot}.{name}")
-        else:
-            yield from _selections(value, slot)

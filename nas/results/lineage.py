@@ -58,6 +58,23 @@ def gains(history: History) -> Gains:
     return Gains(next(iter(history.objectives)), inherited, control)
 
 
+def ancestry(history: History) -> dict[int, tuple[int, ...]]:
+    """The members of the front and all that they descend from: numbers of the parents by trial.
+
+    Another training of the same network is no descent.
+    """
+    found: dict[int, tuple[int, ...]] = {}
+    waiting = [candidate.number for candidate in history.front()]
+    while waiting:
+        record = history.records[waiting.pop()]
+        if record.number not in found:
+            others = (history.records[number] for number in record.origin.parents)
+            parents = (other.number for other in others if other.architecture != record.architecture)
+            found[record.number] = tuple(dict.fromkeys(parents))
+            waiting += found[record.number]
+    return dict(sorted(found.items()))
+
+
 def _parent(child: Record, history: History) -> Record | None:
     """The first parent of a complete child, if it was on the front then; replicates have none."""
     if child.state != COMPLETE or not child.origin.parents:

@@ -162,6 +162,13 @@ class History:
         return [candidate for _, _, candidate in sorted(members, key=lambda member: member[:2])]
 
 
+def spread_out(front: Sequence[Candidate], most: int) -> list[Candidate]:
+    """All of a front, or as many along the whole of it as `most`."""
+    if len(front) <= most:
+        return list(front)
+    return [front[round(step * (len(front) - 1) / (most - 1))] for step in range(most)]
+
+
 def _loss(value: float, direction: Direction) -> float:
     if math.isnan(value):
         return math.inf

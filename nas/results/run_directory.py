@@ -38,6 +38,7 @@ class RunDirectory:
         self.data_file = self.path / "data.json"
         self.database = self.path / "study.db"
         self.events_file = self.path / "events.jsonl"
+        self.environment_file = self.path / "environment.json"
 
     @property
     def exists(self) -> bool:
@@ -170,6 +171,17 @@ class RunDirectory:
             return []
         lines = self.events_file.read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """On what the search has run, one entry per session; see `nas.results.environment`."""
+        if not self.environment_file.exists():
+            return []
+        return json.loads(self.environment_file.read_text(encoding="utf-8"))
+
+    def add_session(self, environment: Mapping[str, Any]) -> None:
+        """Note on what another session of the search runs."""
+        sessions = [*self.sessions(), dict(environment)]
+        write_atomically(self.environment_file, json.dumps(sessions, indent=1))
 
     def mend_events(self) -> None:
         """Remove what a kill left half-written: a last line of the events, and temporary files."""

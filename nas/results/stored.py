@@ -1,13 +1,15 @@
 """Reading the records of a run back from its Optuna storage."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from optuna.storages import RDBStorage
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.experiment import Direction
+from nas.experiment import Direction, Experiment
 from nas.results.records import COMPLETE, RUNNING, WAITING, History, Origin, Record
 from nas.results.run_directory import RunDirectory
 from nas.space import Architecture
@@ -43,17 +45,28 @@ def read_history(run: RunDirectory) -> History:
     experiment = run.experiment()
     if not run.database.exists():
         return History([], experiment.objectives, experiment.constraints)
+    with stored_study(run) as study:
+        return history_of(study, experiment)
+
+
+def history_of(study: optuna.Study, experiment: Experiment) -> History:
+    """The trials of an experiment's study, as they are stored."""
+    records = read_records(study._storage, study._study_id, experiment.objectives)
+    return History(records, experiment.objectives, experiment.constraints)
+
+
+@contextmanager
+def stored_study(run: RunDirectory) -> Iterator[optuna.Study]:
+    """The Optuna study of a run, to be read."""
     storage = open_storage(run.storage_url)
     try:
-        study_id = storage.get_study_id_from_name(experiment.name)
-        records = read_records(storage, study_id, experiment.objectives)
-        return History(records, experiment.objectives, experiment.constraints)
+        yield optuna.load_study(study_name=run.experiment().name, storage=storage)
     finally:
         storage.remove_session()
         storage.engine.dispose()
 
 
-def read_records(storage: RDBStorage, study_id: int, objectives: Mapping[str, Direction]) -> list[Record]:
+def read_records(storage: BaseStorage, study_id: int, objectives: Mapping[str, Direction]) -> list[Record]:
     """One record per trial of a study, by number."""
     return [_record(trial, objectives) for trial in storage.get_all_trials(study_id, deepcopy=False)]
 

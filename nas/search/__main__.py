@@ -72,6 +72,7 @@ def _search(argv: Sequence[str] | None) -> int:
 
 
 def _run(setup: "Setup", arguments: "argparse.Namespace") -> int:
+    from nas.results.environment import environment
     from nas.results.run_directory import RunDirectory
 
     experiment = setup.experiment
@@ -85,18 +86,19 @@ def _run(setup: "Setup", arguments: "argparse.Namespace") -> int:
             dataset = setup.dataset
             notes = getattr(dataset, "notes", ())
             run.create(experiment, dataset.modalities, dataset.task, notes)
-        return _drive(setup, run, _resume_command(arguments))
+        run.add_session(environment(_command(arguments, arguments.resume)))
+        return _drive(setup, run, shlex.join(_command(arguments, resume=True)))
 
 
-def _resume_command(arguments: "argparse.Namespace") -> str:
-    """What continues this search, with everything that was asked of it."""
-    words = ["python", "-m", "nas.search", str(arguments.experiment), "--resume"]
+def _command(arguments: "argparse.Namespace", resume: bool) -> list[str]:
+    """The words that start or continue this search, with everything that was asked of it."""
+    words = ["python", "-m", "nas.search", str(arguments.experiment), *(["--resume"] if resume else [])]
     for option, value in (("--trials", arguments.trials), ("--workers", arguments.workers)):
         words += [option, str(value)] if value else []
     words += ["--run-dir", str(arguments.run_dir)] if arguments.run_dir else []
     for text in arguments.overrides:
         words += ["--set", text]
-    return shlex.join(words)
+    return words
 
 
 def _check_run(run: "RunDirectory", setup: "Setup", resume: bool) -> None:

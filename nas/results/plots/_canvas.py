@@ -8,10 +8,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-INK, FADED, FRONT = "#1b2a41", "#b8c0cc", "#c8401f"
+from nas.results.colours import APART, FADED, FRONT, INK
 
-# Okabe and Ito's colours, which stay apart for colour-blind eyes; yellow is too light for lines.
-APART = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 DASHES = ("solid", "dashed", "dotted")
 TINTS = 8
 

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nas.results.plots._canvas import FADED, canvas, pair_numbers, style
+from nas.results.colours import FADED
+from nas.results.plots._canvas import canvas, pair_numbers, style
 
 KINDS = {"beta": "beta", "budgets": "share of the edges", "exploration": "explored positions"}
 FROZEN = "soft_to_hard_gap"  # is measured when the wiring is frozen, and stays from then on

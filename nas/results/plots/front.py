@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nas.results.plots._canvas import FADED, FRONT, INK, canvas, style
+from nas.results.colours import FADED, FRONT, INK
+from nas.results.plots._canvas import canvas, style
 from nas.results.records import Candidate, History
 
 LABEL_PIXELS = 16

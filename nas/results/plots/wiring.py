@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from nas.results.plots._canvas import APART, FADED, FRONT, INK, canvas, pair_numbers, style
+from nas.results.colours import APART, FADED, FRONT, INK
+from nas.results.plots._canvas import canvas, pair_numbers, style
 from nas.results.wiring import Wiring
 from nas.topologies import Edges
 
