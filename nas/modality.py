@@ -12,23 +12,73 @@ class ModalitySpec:
 
     Args:
         kind: `image`, `audio`, `text` or `vector`; an encoder declares the kinds it reads.
-        shape: Shape of one sample, without the batch axis: `(channels, height, width)` for
-            images, `(1, mel bands, frames)` for audio, `(T,)` token ids for text.
+        shape: Shape of one sample, without the batch axis: `(channels, height, width)` for images,
+            `(1, mel bands, frames)` or a waveform `(channels, samples)` or `(samples,)` for audio,
+            `(T,)` token ids for text, `(features,)` for vectors.
         vocabulary: Number of token ids of a text modality, padding (id 0) included.
+        columns: Of a vector that was a table: how many of its numbers belong to each column, a category
+            being several; None where each number is one.
+
+    Raises:
+        ValueError: The columns do not add up to the vector.
     """
 
     kind: str
     shape: tuple[int, ...]
     vocabulary: int | None = None
+    columns: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        columns = self.columns
+        if columns is not None and (min(columns, default=1) < 1 or (sum(columns),) != self.shape):
+            raise ValueError(f"columns of {columns} numbers do not add up to the shape {self.shape}")
 
     def to_data(self) -> dict[str, Any]:
         """The value as JSON data."""
-        return asdict(self) | {"shape": list(self.shape)}
+        data = asdict(self) | {"shape": list(self.shape)}
+        columns = data.pop("columns")
+        return data if columns is None else data | {"columns": list(columns)}
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> "ModalitySpec":
         """The value from what `to_data` gave."""
-        return cls(data["kind"], tuple(data["shape"]), data["vocabulary"])
+        columns = data.get("columns")
+        return cls(
+            data["kind"],
+            tuple(data["shape"]),
+            data["vocabulary"],
+            None if columns is None else tuple(columns),
+        )
+
+
+def encoder_misfit(encoder: type, spec: ModalitySpec) -> str | None:
+    """Why an encoder cannot read a modality; None where it can.
+
+    An encoder declares the `kinds` that it reads, and in `layouts` by kind the shapes: the least size of
+    every axis, one tuple for each number of axes. Without layouts it reads every shape.
+
+    Args:
+        encoder: The class of the encoder.
+        spec: The modality.
+    """
+    kinds = getattr(encoder, "kinds", ())
+    if spec.kind not in kinds:
+        return f"reads {' or '.join(kinds)}, not {spec.kind}"
+    layouts = getattr(encoder, "layouts", {}).get(spec.kind)
+    if layouts is None or any(_reaches(spec.shape, layout) for layout in layouts):
+        return None
+    wanted = " or ".join(map(str, layouts))
+    return f"reads {spec.kind} samples of a shape of at least {wanted}, not {spec.shape}"
+
+
+def check_spec(encoder: type, spec: ModalitySpec) -> None:
+    """Raise ValueError unless the encoder can read the modality."""
+    if reason := encoder_misfit(encoder, spec):
+        raise ValueError(f"{encoder.__name__} {reason}")
+
+
+def _reaches(shape: tuple[int, ...], least: tuple[int, ...]) -> bool:
+    return len(shape) == len(least) and all(size >= low for size, low in zip(shape, least, strict=True))
 
 
 TASKS = ("classification", "multilabel", "regression")

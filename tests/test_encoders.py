@@ -1,6 +1,7 @@
 """Encoders compute their formulas, whatever the batch and the padding."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -74,14 +75,10 @@ def test_cnn_reads_any_number_of_channels_and_small_images(shape, batch):
     assert encoder(torch.randn(batch, *shape)).shape == (batch, 1, 6)
 
 
-def test_cnn_names_the_smallest_image_it_can_read():
-    with pytest.raises(ValueError, match=r"1×5 is too small.*at least 2×2"):
-        nas.create("encoder", "cnn", ModalitySpec("image", (3, 1, 5)), 8)
-
-
-def test_cnn_refuses_a_shape_without_channels():
-    with pytest.raises(ValueError, match=r"\(channels, height, width\), not \(8, 8\)"):
-        nas.create("encoder", "cnn", ModalitySpec("image", (8, 8)), 8)
+@pytest.mark.parametrize("shape", [(3, 1, 5), (8, 8)])
+def test_cnn_names_the_shapes_it_can_read(shape):
+    with pytest.raises(ValueError, match=rf"at least \(1, 2, 2\), not {re.escape(str(shape))}"):
+        nas.create("encoder", "cnn", ModalitySpec("image", shape), 8)
 
 
 @pytest.mark.parametrize("shape", [(3, 9, 8), (2, 1, 9, 8)])

@@ -112,6 +112,7 @@ def test_pictures_sounds_texts_and_tables_become_batches(samples):
     assert shapes["photo"] == ("image", (3, 16, 16))
     assert shapes["sound"] == ("audio", (1, 8, 12))
     assert shapes["facts"] == ("vector", (4,))  # age, whether it is missing, and two cities
+    assert dataset.modalities["facts"].columns == (2, 2)
     assert sum(map(len, dataset.splits.values())) == 60
     batch = whole(dataset.splits["train"])
     for name, spec in dataset.modalities.items():

@@ -1,7 +1,7 @@
 """Cases: one component, built in one way, with inputs that suit it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ SPECS = {
     "image": ModalitySpec("image", (3, 32, 32)),
     "audio": ModalitySpec("audio", (1, 32, 24)),
     "text": ModalitySpec("text", (12,), vocabulary=50),
-    "vector": ModalitySpec("vector", (20,)),
+    "vector": ModalitySpec("vector", (20,), columns=(*[1] * 8, 5, 7)),
 }
 DIM = 32
 UNEQUAL = (32, 20, 24, 36)
@@ -139,6 +139,10 @@ def cases(kind: str, name: str, component: type, settings: dict[str, Any]) -> It
         # a fusion's settings with three modalities, and with all other widths the simplest alone
         for variant in variants[:1] if kind == "fusion" and place else variants:
             yield _CASES.get(kind, Case)(kind, name, given, variant)
+    if kind == "encoder" and "spec" not in own:
+        for spec in _smallest(component):
+            for variant in variants[:2]:
+                yield EncoderCase(kind, name, {"spec": spec, "dim": DIM} | own, variant)
 
 
 def _given(kind: str, component: type, own: dict[str, Any]) -> list[dict[str, Any]]:
@@ -153,6 +157,16 @@ def _given(kind: str, component: type, own: dict[str, Any]) -> list[dict[str, An
         "head": {"in_dim": DIM, "out_dim": 10},
     }
     return [supplied.get(kind, {}) | own]
+
+
+def _smallest(encoder: type) -> list[ModalitySpec]:
+    """The smallest modalities of every layout that an encoder declares."""
+    layouts: dict[str, Sequence[tuple[int, ...]]] = getattr(encoder, "layouts", {})
+    return [
+        replace(SPECS[kind], shape=shape, columns=None)
+        for kind, shapes in layouts.items()
+        for shape in shapes
+    ]
 
 
 def _widths(component: type) -> list[list[int]]:

@@ -35,6 +35,18 @@ def _declares_kinds(subject: Subject) -> Iterator[str]:
         yield f"`kinds` has {', '.join(sorted(unknown))}; allowed: {', '.join(SPECS)}"
 
 
+def _declares_layouts(subject: Subject) -> Iterator[str]:
+    kinds, layouts = getattr(subject[1], "kinds", ()), getattr(subject[1], "layouts", {})
+    if not isinstance(layouts, dict):
+        yield f"`layouts` must be a mapping such as {{'image': ((1, 2, 2),)}}, not {layouts!r}"
+        return
+    for kind, shapes in layouts.items():
+        if kind not in kinds:
+            yield f"`layouts` has {kind!r}, which is not one of its kinds {kinds}"
+        elif not isinstance(shapes, tuple) or not all(isinstance(shape, tuple) for shape in shapes):
+            yield f"`layouts` of {kind!r} must be tuples of least sizes such as ((1, 2, 2),), not {shapes!r}"
+
+
 def _declares_modalities(subject: Subject) -> Iterator[str]:
     modalities = getattr(subject[1], "modalities", (1, None))
     if not isinstance(modalities, tuple) or len(modalities) != 2:
@@ -63,7 +75,7 @@ _OF_EVERY_KIND = {
     "its domains belong to its constructor": _domains_are_arguments,
 }
 _OF_KIND: dict[str, dict[str, Callable[[Subject], Iterator[str]]]] = {
-    "encoder": {"declares what it reads": _declares_kinds},
+    "encoder": {"declares what it reads": _declares_kinds, "declares the shapes": _declares_layouts},
     "fusion": {"declares what it takes": _declares_modalities},
     "dataset": {"has the attributes of a dataset": _dataset_attributes},
 }

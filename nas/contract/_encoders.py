@@ -1,4 +1,4 @@
-"""Points of the contract of encoders of texts."""
+"""Points of the contract of encoders: masks, and texts that are padded or empty."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,6 +7,18 @@ import torch
 
 from nas.contract._cases import EncoderCase
 from nas.contract._modules import finite, same
+
+
+def _tokens_have_a_mask(case: EncoderCase) -> Iterator[str]:
+    module, [x] = case.build().eval(), case.inputs(2)
+    tokens, mask = module(x), torch.ones(2, x.shape[-1], dtype=torch.bool)
+    if tokens.shape[1] == 1 or not (hasattr(module, "token_mask") or case.given["spec"].kind == "text"):
+        return
+    own = module.token_mask(mask) if hasattr(module, "token_mask") else mask
+    if own.dtype != torch.bool or own.shape != tokens.shape[:2]:
+        yield f"bool {tuple(tokens.shape[:2])} expected of `token_mask`, {own.dtype} {tuple(own.shape)} given"
+    elif not own.all():
+        yield "`token_mask` calls tokens unreal although the whole input is real"
 
 
 def _padding_is_ignored(case: EncoderCase) -> Iterator[str]:
@@ -38,6 +50,7 @@ def _empty_texts_are_finite(case: EncoderCase) -> Iterator[str]:
 
 
 POINTS: dict[str, Callable[[Any], Iterator[str]]] = {
+    "its tokens have a mask": _tokens_have_a_mask,
     "padding takes no part": _padding_is_ignored,
     "a text without tokens is finite": _empty_texts_are_finite,
 }

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,21 +94,26 @@ def _texts(source: Source) -> Encoded:
     return Encoded(spec, array, np.where([text is not None for text in texts], np.arange(len(texts)), -1))
 
 
-def _numbers(source: Source, make: Callable[[Source], tuple[NDArray[Any], Any, dict[int, str]]]) -> Encoded:
-    """Numbers that are normalised and kept as `make` gives them: an array, where it is there, bad rows."""
+Numbers: TypeAlias = tuple[NDArray[np.float64], Any, dict[int, str], tuple[int, ...] | None]
+"""An array, where it is there, bad rows, and how many of its numbers belong to each column of a table."""
+
+
+def _numbers(source: Source, make: Callable[[Source], Numbers]) -> Encoded:
+    """Numbers that are normalised and kept as `make` gives them."""
 
     def made() -> tuple[NDArray[np.float32], dict[str, Any]]:
-        array, there, bad = make(source)
+        array, there, bad, columns = make(source)
         rows = np.where(there, np.arange(len(array)), -1).tolist()
-        return array.astype(np.float32), {"rows": rows, "bad": bad}
+        return array.astype(np.float32), {"rows": rows, "bad": bad, "columns": columns}
 
     array, details = source.cache.array(source.key, made)
     bad = {int(row): reason for row, reason in details["bad"].items()}
-    spec = ModalitySpec("vector", (array.shape[1],))
+    columns = details["columns"]
+    spec = ModalitySpec("vector", (array.shape[1],), columns=None if columns is None else tuple(columns))
     return Encoded(spec, array, np.array(details["rows"], np.int64), bad)
 
 
-def _vectors(source: Source) -> tuple[NDArray[np.float64], Any, dict[int, str]]:
+def _vectors(source: Source) -> Numbers:
     """Numbers in several columns, or as a list in one; standardised on the training rows."""
     names = ", ".join(source.column.names)
     rows = [_vector(cells) for cells in zip(*source.cells(), strict=True)]
@@ -124,7 +129,7 @@ def _vectors(source: Source) -> tuple[NDArray[np.float64], Any, dict[int, str]]:
     array = np.zeros((len(rows), width))
     for index in np.flatnonzero(there):
         array[index] = rows[index]
-    return _standardised(array, source.training & there), there, bad
+    return _standardised(array, source.training & there), there, bad, None
 
 
 def _vector(cells: tuple[Any, ...]) -> list[float] | str | None:
@@ -152,7 +157,7 @@ def _spelled(cell: Any) -> tuple[Any, ...]:
     )
 
 
-def _tables(source: Source) -> tuple[NDArray[np.float64], Any, dict[int, str]]:
+def _tables(source: Source) -> Numbers:
     """Numbers, standardised, and categories, each a column of zeros and ones.
 
     A number that is missing is the mean, and a column of which training cells are missing has another that
@@ -171,7 +176,7 @@ def _tables(source: Source) -> tuple[NDArray[np.float64], Any, dict[int, str]]:
         else:
             bad = _not_numbers(cells, name) | bad
             parts.append(_amounts(cells, source.training))
-    return np.concatenate(parts, 1), there, bad
+    return np.concatenate(parts, 1), there, bad, tuple(part.shape[1] for part in parts if part.shape[1])
 
 
 def _categories(cells: Sequence[Any], known: Sequence[Any], most: int) -> NDArray[np.float64]:

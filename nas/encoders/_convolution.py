@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.modality import ModalitySpec
+from nas.modality import ModalitySpec, check_spec
 from nas.space import Int
 
 POOL = 2
@@ -27,7 +27,8 @@ class ConvolutionEncoder(nn.Module):
 
     def __init__(self, spec: ModalitySpec, dim: int, width: int = 32) -> None:
         super().__init__()
-        self.channels = _channels(spec)
+        check_spec(type(self), spec)
+        self.channels = spec.shape[0]
         self.conv1 = nn.Conv2d(self.channels, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, 2 * width, 3, padding=1)
         self.project = nn.Linear(2 * width, dim)
@@ -44,12 +45,3 @@ class ConvolutionEncoder(nn.Module):
         x = F.max_pool2d(x, POOL).relu()  # the pool of the ReLU, on a quarter of the values
         tokens: Tensor = self.project(self.conv2(x).relu().mean((2, 3)))
         return tokens[:, None]
-
-
-def _channels(spec: ModalitySpec) -> int:
-    if len(spec.shape) != 3:
-        raise ValueError(f"a convolution reads samples of shape (channels, height, width), not {spec.shape}")
-    channels, height, width = spec.shape
-    if min(height, width) < POOL:
-        raise ValueError(f"{height}×{width} is too small: pooling by {POOL} needs at least {POOL}×{POOL}")
-    return channels

@@ -3,11 +3,10 @@
 from torch import Tensor, nn
 
 from nas.attention import MultiHeadAttention
-from nas.modality import ModalitySpec
+from nas.encoders._text import embed, real_tokens
+from nas.modality import ModalitySpec, check_spec
 from nas.registry import register
 from nas.space import Choice
-
-PADDING = 0
 
 
 @register("encoder", "attention")
@@ -21,17 +20,17 @@ class AttentionEncoder(nn.Module):
         heads: Number of heads; None means 4, or the largest of 4, 2, 1 that divides the embedding.
 
     Raises:
-        ValueError: The modality has no vocabulary, or the heads do not divide the embedding.
+        ValueError: The modality is no text or has no vocabulary, or the heads do not divide the embedding.
     """
 
     domains = {"embedding": Choice(16, 32, 64, 128)}
     kinds = ("text",)
+    layouts = {"text": ((1,),)}
 
     def __init__(self, spec: ModalitySpec, dim: int, embedding: int = 128, heads: int | None = None) -> None:
         super().__init__()
-        if spec.vocabulary is None:
-            raise ValueError("a text needs a vocabulary, the number of its token ids; its spec has None")
-        self.embedding = nn.Embedding(spec.vocabulary, embedding, padding_idx=PADDING)
+        check_spec(type(self), spec)
+        self.embedding = embed(spec, embedding)
         self.attention = MultiHeadAttention(embedding, heads)
         self.project = nn.Linear(embedding, dim)
 
@@ -42,11 +41,6 @@ class AttentionEncoder(nn.Module):
             x: Token ids; 0 is padding.
             mask: bool `(B, T)`, true for real tokens; None: all ids but 0 are real.
         """
-        if x.ndim != 2:
-            raise ValueError(f"{tuple(x.shape)} is not a batch of token ids of shape (batch, tokens)")
-        if mask is not None and mask.shape != x.shape:
-            raise ValueError(f"the mask {tuple(mask.shape)} does not fit the token ids {tuple(x.shape)}")
-        real = x != PADDING if mask is None else mask
-        pooled = self.attention.pooled(self.embedding(x), real)
+        pooled = self.attention.pooled(self.embedding(x), real_tokens(x, mask))
         tokens: Tensor = self.project(pooled)
         return tokens[:, None]

@@ -1,6 +1,6 @@
 """`cnn`: a small convolutional network for images (two layers after LeCun et al. 1998)."""
 
-from nas.encoders._convolution import ConvolutionEncoder
+from nas.encoders._convolution import POOL, ConvolutionEncoder
 from nas.registry import register
 
 
@@ -15,3 +15,4 @@ class CNN(ConvolutionEncoder):
     """
 
     kinds = ("image",)
+    layouts = {"image": ((1, POOL, POOL),)}

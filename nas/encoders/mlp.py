@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from nas.modality import ModalitySpec
+from nas.modality import ModalitySpec, check_spec
 from nas.registry import register
 from nas.space import Float, Int
 
@@ -26,13 +26,13 @@ class MLPEncoder(nn.Module):
 
     domains = {"width": Int(16, 256, log=True), "layers": Int(1, 3), "dropout": Float(0.0, 0.5)}
     kinds = ("vector",)
+    layouts = {"vector": ((1,),)}
 
     def __init__(
         self, spec: ModalitySpec, dim: int, width: int = 64, layers: int = 1, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        if len(spec.shape) != 1:
-            raise ValueError(f"a vector has one axis; the shape of the modality is {spec.shape}")
+        check_spec(type(self), spec)
         sizes = [spec.shape[0], *[width] * layers]
         hidden = [
             nn.Sequential(nn.Linear(one, other), nn.ReLU(), nn.Dropout(dropout))

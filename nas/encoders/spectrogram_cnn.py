@@ -1,6 +1,6 @@
 """`spectrogram_cnn`: the image `cnn` on a spectrogram."""
 
-from nas.encoders._convolution import ConvolutionEncoder
+from nas.encoders._convolution import POOL, ConvolutionEncoder
 from nas.registry import register
 
 
@@ -15,3 +15,4 @@ class SpectrogramCNN(ConvolutionEncoder):
     """
 
     kinds = ("audio",)
+    layouts = {"audio": ((1, POOL, POOL),)}

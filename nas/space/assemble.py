@@ -1,10 +1,11 @@
 """From the data of a space file to a `SearchSpace`, with the registry's components filled in."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 from nas.errors import KeyPathError, RequestError, near_misses
-from nas.modality import ModalitySpec
+from nas.modality import ModalitySpec, encoder_misfit
 from nas.registry import available, get, hyper_parameters, unset
 from nas.space.architecture import Architecture
 from nas.space.domains import Choice, Component, Domain, Float, Int, domain_from_data
@@ -67,14 +68,9 @@ def _encoders(data: Any, modalities: Mapping[str, ModalitySpec]) -> Group:
     children = {}
     for name, spec in modalities.items():
         key = name if name in given else spec.kind
-        misfit: Misfit = lambda component, spec=spec: _encoder_misfit(component, spec)  # type: ignore[misc]  # noqa: E731
+        misfit = partial(encoder_misfit, spec=spec)
         children[name] = _component(given.get(key, EVERYTHING), "encoder", ("encoders", key), misfit)
     return Group(children)
-
-
-def _encoder_misfit(component: type, spec: ModalitySpec) -> str | None:
-    kinds = getattr(component, "kinds", ())
-    return None if spec.kind in kinds else f"reads {' or '.join(kinds)}, not {spec.kind}"
 
 
 def _fusion_misfit(component: type, count: int) -> str | None:
