@@ -116,7 +116,7 @@ def test_a_search_goes_on_in_a_space_that_has_grown(copied):
     options = [word for text in grown for word in ("--set", text)]
     done = search(experiment, run, "--resume", "--trials", "20", *options)
     assert done.returncode == 0, done.stderr
-    assert f"The space has changed; {TRIALS} of {TRIALS} trials lie in it" in done.stdout
+    assert f"the space has changed; {TRIALS} of {TRIALS} trials lie in it" in done.stderr
     assert results(run)[:TRIALS] == before
     added = [
         json.loads((run / "trials" / row["number"] / "architecture.json").read_text())
@@ -128,7 +128,7 @@ def test_a_search_goes_on_in_a_space_that_has_grown(copied):
     assert "fusion (2)" in stored[-1].params
     again = search(experiment, run, "--resume", "--trials", "21", *options)
     assert again.returncode == 0, again.stderr
-    assert "The space has changed" not in again.stdout
+    assert "the space has changed" not in again.stderr
 
 
 def test_a_space_in_which_no_trial_lies_is_another_search(copied, capsys):

@@ -37,6 +37,11 @@ def _parser() -> Parser:
     parser.add_argument(
         "--dry-run", action="store_true", help="show the space and one architecture, train nothing"
     )
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_const", const="quiet", dest="display", help="show nothing")
+    shown.add_argument(
+        "--json", action="store_const", const="json", dest="display", help="show a JSON object per line"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -87,7 +92,7 @@ def _run(setup: "Setup", arguments: "argparse.Namespace") -> int:
             notes = getattr(dataset, "notes", ())
             run.create(experiment, dataset.modalities, dataset.task, notes)
         run.add_session(environment(_command(arguments, arguments.resume)))
-        return _drive(setup, run, shlex.join(_command(arguments, resume=True)))
+        return _drive(setup, run, arguments.display, shlex.join(_command(arguments, resume=True)))
 
 
 def _command(arguments: "argparse.Namespace", resume: bool) -> list[str]:
@@ -96,6 +101,7 @@ def _command(arguments: "argparse.Namespace", resume: bool) -> list[str]:
     for option, value in (("--trials", arguments.trials), ("--workers", arguments.workers)):
         words += [option, str(value)] if value else []
     words += ["--run-dir", str(arguments.run_dir)] if arguments.run_dir else []
+    words += [f"--{arguments.display}"] if arguments.display else []
     for text in arguments.overrides:
         words += ["--set", text]
     return words
@@ -141,7 +147,8 @@ def _check_space(run: "RunDirectory", setup: "Setup") -> None:
             f"(trial 0: {_why_outside(setup.space, records[0].architecture)}); "
             "choose another folder with --run-dir"
         )
-    print(f"The space has changed; {inside} of {len(records)} trials lie in it and guide the search.")
+    change = f"the space has changed; {inside} of {len(records)} trials lie in it and guide the search"
+    print(f"warning: {change}", file=sys.stderr)
 
 
 def _why_outside(space: "SearchSpace", architecture: "Architecture") -> str:
@@ -152,7 +159,8 @@ def _why_outside(space: "SearchSpace", architecture: "Architecture") -> str:
     return "it lies in it"
 
 
-def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
+def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str) -> int:
+    from nas.results.report import write_report
     from nas.search.display import make_display
     from nas.search.driver import budgeted, drive, keep_front_weights
     from nas.search.executors import open_executor
@@ -162,10 +170,11 @@ def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
     study = Study(run, experiment.name, setup.proposals, experiment.objectives, experiment.constraints)
     stop = _Interruption()
     trials, reason = max(experiment.search.trials, budgeted(study.records)), None
+    display = make_display(shown, study, trials)
     try:
         if study.unfinished() or budgeted(study.records) < trials:
             executor = open_executor(experiment, setup.dataset, run.path)
-            with make_display(study, trials) as display, stop:
+            with display, stop:
                 reason = drive(
                     study,
                     executor,
@@ -178,23 +187,18 @@ def _drive(setup: "Setup", run: "RunDirectory", command: str) -> int:
                     experiment.search.stop,
                 )
         keep_front_weights(study, run)
-        return _conclude(run, study, stop.asked, command, reason)
+        write_report(run)
+        display.conclude(run, reason)
+        return _ended(stop.asked, command)
     finally:
         study.close()
 
 
-def _conclude(run: "RunDirectory", study: Any, interrupted: bool, command: str, reason: str | None) -> int:
-    from nas.results.report import write_report
-    from nas.search.display import show_front
-
-    write_report(run)
-    show_front(study.history, run)
-    if reason:
-        print(f"\nThe search ended after {len(study.records)} trials: {reason}.")
-    if interrupted:
-        print(f"\nInterrupted; nothing that had finished is lost. Go on with\n  {command}", file=sys.stderr)
-        return INTERRUPTED
-    return DONE
+def _ended(interrupted: bool, command: str) -> int:
+    if not interrupted:
+        return DONE
+    print(f"\nInterrupted; nothing that had finished is lost. Go on with\n  {command}", file=sys.stderr)
+    return INTERRUPTED
 
 
 class _Interruption:
