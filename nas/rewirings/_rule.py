@@ -22,12 +22,14 @@ class Rule:
     Attributes:
         domains: Domains of the hyper-parameters.
         conserves: Whether the number of edges stays what it is.
+        static: Whether the edges stay what they are.
         plan: Length of the training.
         generator: Source of every random draw.
     """
 
     domains: ClassVar[Mapping[str, Any]] = {}
     conserves: ClassVar[bool] = True
+    static: ClassVar[bool] = False
     plan: "Plan | None" = None
 
     @cached_property

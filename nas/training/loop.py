@@ -76,8 +76,8 @@ def train(
     order = torch.Generator().manual_seed(derive(seed, "batches"))
     torch.manual_seed(derive(seed, "dropout"))
     optimizer = torch.optim.AdamW(parameter_groups(network, settings.learning_rate, settings.weight_decay))
-    plan = _plan(settings, len(training))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(settings, plan.steps))
+    plan = plan_of(settings, len(training))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors(settings, plan.steps))
     last = settings.epochs if stop is None else stop
     moments = {"start": wiring_measures(network)}
     untrained = copy.deepcopy(network) if settings.identifiability else None
@@ -87,7 +87,7 @@ def train(
     started = time.perf_counter()
     for number in range(1, last + 1):
         first = (number - 1) * plan.steps_per_epoch
-        batches = enumerate(_batches(len(training), settings.batch_size, order), start=first)
+        batches = enumerate(shuffled(len(training), settings.batch_size, order), start=first)
         loss = steps.epoch(training, batches)
         if number == last:
             steps.hook.finish()
@@ -177,7 +177,7 @@ def _add_verdicts(
 ) -> None:
     """Search the wiring of the untrained network from several starts, and note if the results agree."""
     alone = settings.model_copy(update={"identifiability": False})
-    plan = _plan(settings, len(training))
+    plan = plan_of(settings, len(training))
     stop = max(1, math.ceil(plan.search_steps / plan.steps_per_epoch))
 
     def search(network: Network, seed: int) -> Epoch:
@@ -187,16 +187,18 @@ def _add_verdicts(
         measures[layer] |= verdict
 
 
-def _plan(settings: Training, samples: int) -> Plan:
+def plan_of(settings: Training, samples: int) -> Plan:
+    """How long a training on so many samples is."""
     steps = math.ceil(samples / settings.batch_size)
     return Plan(steps, settings.epochs, round(settings.search_phase * steps * settings.epochs))
 
 
-def _batches(samples: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
+def shuffled(samples: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
+    """The indices of an epoch's batches, in an order of their own."""
     return iter(torch.randperm(samples, generator=order).split(size))
 
 
-def _schedule(settings: Training, steps: int) -> Callable[[int], float]:
+def factors(settings: Training, steps: int) -> Callable[[int], float]:
     """Factor of the learning rate at a step: a linear warm-up, then the chosen course."""
     warmup = max(1, round(settings.warmup * steps))
 

@@ -1,0 +1,357 @@
+"""Population training: candidates of one shape train as one batched network, each as if it were alone.
+
+Every member has its own order of the batches, its own dropout, loss, learning rate, weight decay,
+schedule and bound on the gradient; its gradients are those of separate training. What cannot be
+batched is found out before the first step (`UnfitError`), so that it can be trained separately instead.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from nas.datasets import Batch, Split
+from nas.errors import TrialError
+from nas.experiment import Training
+from nas.network import Network
+from nas.seeds import derive
+from nas.training.criterion import criterion
+from nas.training.dropout import Call, Noted
+from nas.training.loop import PREDICTION_BATCH, Epoch, factors, plan_of, shuffled
+from nas.training.measures import wiring_measures
+from nas.training.stacked import Stacked, tensors
+from nas.training.wiring import Wiring, sparse_layers
+
+DECAY, DECAY_OF_SQUARES, EPSILON = 0.9, 0.999, 1e-8  # AdamW's, as in torch
+TOLERANCE = 1e-3  # of a member's outputs, in units of the largest
+
+
+class UnfitError(Exception):
+    """Networks cannot train as a population; the message says why."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of a population.
+
+    Args:
+        network: The network, on the device where it shall be trained; at the end of every epoch it has
+            the weights that it would have alone.
+        settings: How it is trained.
+        seed: Seed of the batches' order and of dropout.
+        on_epoch: Called after every epoch; what it raises ends the training of this member alone.
+    """
+
+    network: Network
+    settings: Training
+    seed: int
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+
+
+def obstacle(network: Network) -> str | None:
+    """Why a network can be in no population; None where nothing is known to be in the way."""
+    for name, layer in sparse_layers(network):
+        if layer.searching:
+            return f"the wiring of {name} is learnable"
+        if layer.rewiring is not None and not getattr(layer.rewiring, "static", False):
+            return f"{name} is rewired in training"
+    return None
+
+
+def shape(network: Network, settings: Training) -> Hashable:
+    """What the members of a population share: names, sizes and types of all tensors, and the steps."""
+    named = [*network.named_parameters(), *network.named_buffers()]
+    sizes = tuple((name, tuple(tensor.shape), tensor.dtype, tensor.requires_grad) for name, tensor in named)
+    return sizes, settings.epochs, settings.batch_size
+
+
+def train_together(
+    members: Sequence[Member], training: Split, validation: Split
+) -> Iterator[tuple[int, Epoch | Exception]]:
+    """Train networks of one `shape` together; yields the place and the end of each as soon as it ends.
+
+    The end is the last epoch, or what went wrong: a loss that is not finite (a `TrialError` of kind
+    `nan`), or what `on_epoch` has raised. The member leaves the batch then, and the others go on.
+
+    Args:
+        members: At least one network.
+        training: Samples to learn from.
+        validation: Samples to predict after every epoch.
+
+    Raises:
+        UnfitError: The networks cannot be batched; nothing has been changed then.
+    """
+    if not len(training):
+        raise ValueError("the training split is empty")
+    courses = [_Course(place, member, training) for place, member in enumerate(members)]
+    population = _Population(courses, training)
+    started = time.perf_counter()
+    for number in range(1, members[0].settings.epochs + 1):
+        losses = population.epoch(number, training)
+        outputs, labels = population.predict(validation)
+        seconds = time.perf_counter() - started
+        for course, loss, own in zip(tuple(courses), losses, outputs, strict=True):
+            end = course.end_epoch(number, loss, own, labels, seconds)
+            if end is not None:
+                courses.remove(course)
+                yield course.place, end
+        population.keep(courses)
+        if not courses:
+            return
+
+
+class _Course:
+    """What a member has for itself in its training.
+
+    Args:
+        place: Its place among the members.
+        member: The member.
+        training: Samples to learn from.
+    """
+
+    dropouts: tuple[float, ...] = ()
+    """Probability of each call of dropout, in their order."""
+
+    def __init__(self, place: int, member: Member, training: Split) -> None:
+        self.place = place
+        self.network, self.settings = member.network, member.settings
+        self.on_epoch = member.on_epoch
+        device = next(self.network.parameters()).device
+        self.order = torch.Generator().manual_seed(derive(member.seed, "batches"))
+        self.generator = torch.Generator(device).manual_seed(derive(member.seed, "dropout"))
+        plan = plan_of(self.settings, len(training))
+        factor = factors(self.settings, plan.steps)
+        self.rates = [self.settings.learning_rate * factor(step) for step in range(plan.steps)]
+        self.criterion = criterion(self.network.task, self.settings, training, device)
+        self.moments: dict[str, Any] = {"start": wiring_measures(self.network)}
+        unused = torch.optim.SGD(self.network.parameters(), lr=0.0)  # a static wiring needs none
+        self.wiring = Wiring(self.network, unused, plan, member.seed)
+
+    def end_epoch(
+        self, number: int, loss: float, outputs: Tensor, labels: Tensor, seconds: float
+    ) -> Epoch | Exception | None:
+        """Report an epoch; the end of the training if it was the last one or has failed."""
+        epochs = self.settings.epochs
+        if number == epochs:
+            self.wiring.finish()
+            self.moments["end"] = wiring_measures(self.network, self.wiring)
+        if not math.isfinite(loss):
+            return TrialError("nan", f"the training loss is {loss} in epoch {number} of {epochs}")
+        measures = {"wiring": self.moments} if any(self.moments.values()) else {}
+        epoch = Epoch(number, loss, outputs, labels, seconds, self.wiring.metrics() | measures)
+        self.moments = {}
+        try:
+            self.on_epoch(epoch)
+        except Exception as error:
+            return error
+        return epoch if number == epochs else None
+
+
+class _Population:
+    """The networks of some courses as one.
+
+    Args:
+        courses: What trains; the first batch shows whether it can be batched.
+        training: Samples to learn from.
+
+    Raises:
+        UnfitError: The networks cannot be batched.
+    """
+
+    def __init__(self, courses: Sequence[_Course], training: Split) -> None:
+        self.courses = list(courses)
+        self.device = next(courses[0].network.parameters()).device
+        size = min(courses[0].settings.batch_size, len(training))
+        self._sample = training.batch(torch.arange(size)).to(self.device)
+        self._calls: dict[int, list[Call]] = {}
+        try:
+            with torch.random.fork_rng(devices=[]):
+                self.stacked = Stacked([course.network for course in courses], self._learned())
+                self._prove()
+        except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
+            raise UnfitError(f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}") from error
+        rates = torch.tensor([course.rates for course in courses], dtype=torch.float64)
+        self.rates = rates.t().to(self.device)
+        settings = [course.settings for course in courses]
+        self.optimizer = _AdamW(
+            torch.zeros_like(self.stacked.weights),
+            torch.zeros_like(self.stacked.weights),
+            rates.new_tensor([one.weight_decay for one in settings]).to(self.device),
+            self.stacked.weights.new_tensor([one.gradient_clip or math.inf for one in settings]),
+        )
+
+    def epoch(self, number: int, training: Split) -> list[float]:
+        """One pass over the split, each member in its own order; the mean loss of each."""
+        orders = [shuffled(len(training), one.settings.batch_size, one.order) for one in self.courses]
+        total = torch.zeros(len(self.courses), device=self.device)
+        first = (number - 1) * math.ceil(len(training) / self.courses[0].settings.batch_size)
+        for step, indices in enumerate(zip(*orders, strict=True), start=first):
+            batch = _divided(training.batch(torch.cat(indices)).to(self.device), len(indices))
+            loss, gradient = self._gradient(batch, self._noise(len(indices[0])))
+            self.optimizer.step(self.stacked.weights, gradient, self.rates[step])
+            total += loss * len(indices[0])
+        self.stacked.hand_back([course.network for course in self.courses])
+        return [value / len(training) for value in total.tolist()]
+
+    def predict(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Outputs `(P, N, out_dim)` and labels `(N, …)` of a split, in its order, without dropout."""
+        outputs, labels = [], []
+        with torch.no_grad():
+            leaves = self.stacked.leaves()
+            for indices in torch.arange(len(split)).split(math.ceil(PREDICTION_BATCH / len(self.courses))):
+                batch = split.batch(indices).to(self.device)
+                outputs.append(self.stacked.outputs(leaves, batch, shared=True))
+                labels.append(batch.labels)
+        return torch.cat(outputs, 1), torch.cat(labels)
+
+    def keep(self, courses: Sequence[_Course]) -> None:
+        """Go on with some of the courses."""
+        if len(courses) == len(self.courses):
+            return
+        kept = [row for row, course in enumerate(self.courses) if course in courses]
+        rows = torch.tensor(kept, dtype=torch.long, device=self.device)
+        self.courses = list(courses)
+        self.rates = self.rates[:, rows]
+        self.stacked.keep(rows)
+        self.optimizer.keep(rows)
+
+    def _gradient(self, batch: Batch, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The loss `(P,)` of every member on its batch, and its gradient by its weights `(P, N)`."""
+        leaves = self.stacked.leaves()
+        loss = self._loss(self.stacked.outputs(leaves, batch, noise), batch.labels)
+        gradients = torch.autograd.grad(loss.sum(), list(leaves.values()))
+        return loss.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], 1)
+
+    def _loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The loss of every member, `(P,)`; at once for all that have the same criterion."""
+        groups: dict[Any, list[int]] = {}
+        for row, course in enumerate(self.courses):
+            settings = course.settings
+            groups.setdefault((settings.label_smoothing, settings.class_weights), []).append(row)
+        losses = [
+            torch.vmap(self.courses[rows[0]].criterion)(outputs[rows], labels[rows])
+            for rows in groups.values()
+        ]
+        order = torch.tensor([row for rows in groups.values() for row in rows], device=self.device)
+        return torch.cat(losses)[order.argsort()]
+
+    def _noise(self, size: int) -> list[Tensor]:
+        """What the dropouts of all members multiply by in a step, each from its member's generator."""
+        if size not in self._calls:
+            self._calls[size] = self._noted(self.courses[0], size).calls
+        return [
+            torch.stack([call.noise(course.dropouts[place], course.generator) for course in self.courses])
+            for place, call in enumerate(self._calls[size])
+        ]
+
+    def _noted(self, course: _Course, size: int) -> Noted:
+        """The dropouts of a member alone for a batch of some size, from a generator of their own."""
+        noted = Noted(torch.Generator(self.device).manual_seed(0))
+        self._alone(course.network, size, noted)
+        return noted
+
+    @torch.no_grad()
+    def _alone(self, network: Network, size: int, noted: Noted) -> Tensor:
+        """Outputs of a network in training, which stays as it is."""
+        copied = {name: tensor.clone() for name, tensor in tensors(network).items()}
+        batch = _reshaped(self._sample, lambda values: values[:size])
+        training = network.training
+        network.train()
+        try:
+            with noted:
+                outputs: Tensor = functional_call(network, copied, (batch.inputs, batch.masks, batch.present))
+        finally:
+            network.train(training)
+        return outputs
+
+    def _learned(self) -> list[str]:
+        """Names of the parameters that get a gradient; the optimiser leaves the others as they are."""
+        network = self.courses[0].network
+        copied = {name: tensor.clone() for name, tensor in tensors(network).items()}
+        names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+        leaves = [copied[name].requires_grad_() for name in names]
+        sample = self._sample
+        with Noted(torch.Generator(self.device)):
+            outputs = functional_call(network, copied, (sample.inputs, sample.masks, sample.present))
+        gradients = torch.autograd.grad(outputs.sum(), leaves, allow_unused=True)
+        return [name for name, gradient in zip(names, gradients, strict=True) if gradient is not None]
+
+    def _prove(self) -> None:
+        """Compare the outputs of every member with those of its row, dropout included."""
+        size = len(self._sample.labels)
+        alone, noise = [], []
+        for course in self.courses:
+            noted = Noted(torch.Generator(self.device).manual_seed(0))
+            alone.append(self._alone(course.network, size, noted))
+            course.dropouts = tuple(call.p for call in noted.calls)
+            noise.append(noted.noise)
+        if len({len(course.dropouts) for course in self.courses}) > 1:
+            raise UnfitError("they differ in where they drop units")
+        count = len(self.courses)
+        sample = _reshaped(self._sample, lambda values: values.expand(count, *values.shape))
+        played = [torch.stack(own) for own in zip(*noise, strict=True)]
+        constants = copy.deepcopy(self.stacked.constants)  # the network may change them
+        together = self.stacked.outputs(self.stacked.leaves(), sample, played).detach()
+        self._gradient(sample, played)
+        self.stacked.constants = constants
+        for one, other in zip(alone, together, strict=True):
+            scale = float(one.abs().nan_to_num(0, 0, 0).max())
+            if not torch.allclose(one, other, TOLERANCE, TOLERANCE * scale, equal_nan=True):
+                raise UnfitError("batched, they compute something else than alone")
+
+
+class _AdamW:
+    """AdamW with settings of its own for every row (Loshchilov and Hutter, arXiv 1711.05101).
+
+    Args:
+        mean: Running mean of the gradients, `(P, N)`.
+        square: Running mean of their squares, `(P, N)`.
+        weight_decay: `(P,)`, float64.
+        gradient_clip: Largest norm of a gradient, infinite for none, `(P,)`.
+    """
+
+    def __init__(self, mean: Tensor, square: Tensor, weight_decay: Tensor, gradient_clip: Tensor) -> None:
+        self.mean = mean
+        self.square = square
+        self.weight_decay = weight_decay
+        self.gradient_clip = gradient_clip
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, weights: Tensor, gradient: Tensor, rates: Tensor) -> None:
+        """Change weights `(P, N)` by their gradient, at the learning rates `(P,)`, float64."""
+        self.steps += 1
+        factor = (self.gradient_clip / (gradient.norm(dim=1) + 1e-6)).clamp(max=1)
+        gradient = gradient * factor[:, None]
+        self.mean.lerp_(gradient, 1 - DECAY)
+        self.square.mul_(DECAY_OF_SQUARES).addcmul_(gradient, gradient, value=1 - DECAY_OF_SQUARES)
+        root = self.square.sqrt().div_((1 - DECAY_OF_SQUARES**self.steps) ** 0.5).add_(EPSILON)
+        length = (rates / (1 - DECAY**self.steps)).to(weights)
+        weights.mul_((1 - rates * self.weight_decay).to(weights)[:, None])
+        weights.sub_((self.mean / root).mul_(length[:, None]))
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some rows."""
+        self.mean, self.square = self.mean[rows], self.square[rows]
+        self.weight_decay, self.gradient_clip = self.weight_decay[rows], self.gradient_clip[rows]
+
+
+def _divided(batch: Batch, parts: int) -> Batch:
+    """A batch `(P · B, …)` as `(P, B, …)`."""
+    return _reshaped(batch, lambda values: values.unflatten(0, (parts, -1)))
+
+
+def _reshaped(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    """A batch with every tensor changed alike."""
+    return Batch(
+        {name: change(values) for name, values in batch.inputs.items()},
+        change(batch.labels),
+        {name: change(mask) for name, mask in batch.masks.items()},
+        None if batch.present is None else change(batch.present),
+    )

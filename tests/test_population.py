@@ -1,0 +1,257 @@
+"""Population training: every member ends as it would alone; what cannot be batched is refused unchanged."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import nas
+from nas.datasets import load_dataset
+from nas.errors import TrialError
+from nas.experiment import Training
+from nas.network import build
+from nas.registry import load_plugins
+from nas.training import train
+from nas.training.population import Member, UnfitError, obstacle, shape, train_together
+
+SETTINGS = [
+    {"learning_rate": 1e-2, "weight_decay": 0.1},
+    {"learning_rate": 3e-3, "gradient_clip": 0.05, "label_smoothing": 0.2, "schedule": "constant"},
+    {"learning_rate": 2e-2, "warmup": 0.5},
+]
+STEPS = {"epochs": 3, "batch_size": 12}  # of 32 samples: the last batch is smaller
+
+
+@pytest.fixture
+def dataset(toy):
+    """`toy` in float64, in which the differences that rounding makes are far below all others."""
+    load_plugins([toy])
+    dataset = load_dataset("toy")
+    for split in dataset.splits.values():
+        split.inputs["image"] = split.inputs["image"].double()
+    return dataset
+
+
+@pytest.fixture
+def splits(dataset):
+    return dataset.splits["train"], dataset.splits["validation"]
+
+
+def architecture(connector=None, fusion="concat", head="linear"):
+    return {
+        "dim": 8,
+        "encoders": {"image": {"cnn": {"width": 8}}, "text": {"attention": {"embedding": 16}}},
+        "connector": connector or {"none": {}},
+        "fusion": fusion if isinstance(fusion, dict) else {fusion: {}},
+        "head": head if isinstance(head, dict) else {head: {}},
+    }
+
+
+def small_world(beta, seed=0, dropout=0.0, **settings):
+    topology = {"watts_strogatz": {"k": 4, "beta": beta}}
+    own = {"layers": 2, "seed": seed, "dropout": dropout, "topology": topology}
+    return {"small_world": own | settings}
+
+
+SPARSE = [
+    architecture(small_world(0.0, seed=0, dropout=0.0), head={"mlp": {"hidden": 16, "dropout": 0.3}}),
+    architecture(small_world(0.3, seed=1, dropout=0.2), head={"mlp": {"hidden": 16, "dropout": 0.0}}),
+    architecture(small_world(1.0, seed=2, dropout=0.5), head={"mlp": {"hidden": 16, "dropout": 0.1}}),
+]
+DENSE = [architecture(fusion="cross_modal")] * 3
+
+
+def members(dataset, architectures, settings=SETTINGS, notes=None):
+    notes = [[] for _ in architectures] if notes is None else notes
+    built = enumerate(zip(architectures, settings, notes, strict=True))
+    return [
+        Member(
+            build(tree, dataset.modalities, dataset.task, seed=place).double(),
+            Training(**STEPS | own),
+            10 + place,
+            noted.append,
+        )
+        for place, (tree, own, noted) in built
+    ]
+
+
+def alone(dataset, architectures, settings=SETTINGS):
+    """Networks and epochs of separate trainings."""
+    trained = members(dataset, architectures, settings, notes := [[] for _ in architectures])
+    for one in trained:
+        splits = dataset.splits["train"], dataset.splits["validation"]
+        train(one.network, *splits, one.settings, one.seed, one.on_epoch)
+    return [one.network for one in trained], notes
+
+
+def same_weights(one, other):
+    mine, theirs = one.state_dict(), other.state_dict()
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        torch.testing.assert_close(
+            theirs[name], tensor, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def same_epochs(noted, expected):
+    assert [epoch.number for epoch in noted] == [epoch.number for epoch in expected]
+    for one, other in zip(noted, expected, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-9)
+        torch.testing.assert_close(one.outputs, other.outputs, rtol=1e-9, atol=1e-9)
+        assert torch.equal(one.labels, other.labels)
+        assert one.wiring == other.wiring
+
+
+@pytest.mark.parametrize("architectures", [SPARSE, DENSE], ids=["sparse", "dense"])
+def test_every_member_ends_as_it_does_alone_with_its_own_wiring_dropout_and_settings(
+    dataset, splits, architectures
+):
+    networks, expected = alone(dataset, architectures)
+    together = members(dataset, architectures, notes=(notes := [[] for _ in architectures]))
+    ends = dict(train_together(together, *splits))
+    assert {place: end.number for place, end in ends.items()} == {0: 3, 1: 3, 2: 3}
+    for place, one in enumerate(together):
+        same_epochs(notes[place], expected[place])
+        same_weights(one.network, networks[place])
+
+
+def test_a_stopped_member_leaves_and_the_others_are_as_without_it(dataset, splits):
+    networks, expected = alone(dataset, SPARSE)
+    together = members(dataset, SPARSE, notes=(notes := [[] for _ in SPARSE]))
+
+    def stop(epoch):
+        notes[1].append(epoch)
+        raise TrialError("pruned", "enough")
+
+    together[1] = Member(together[1].network, together[1].settings, together[1].seed, stop)
+    ends = list(train_together(together, *splits))
+    assert [place for place, _ in ends] == [1, 0, 2]
+    assert ends[0][1].kind == "pruned"
+    assert len(notes[1]) == 1
+    for place in (0, 2):
+        same_epochs(notes[place], expected[place])
+        same_weights(together[place].network, networks[place])
+
+
+def test_a_member_that_diverges_fails_as_nan_and_touches_no_other(dataset, splits):
+    settings = [SETTINGS[0], SETTINGS[1] | {"learning_rate": 1e200, "gradient_clip": 0.0}, SETTINGS[2]]
+    networks, expected = alone(dataset, DENSE)
+    together = members(dataset, DENSE, settings, notes := [[] for _ in DENSE])
+    ends = list(train_together(together, *splits))
+    assert [place for place, _ in ends] == [1, 0, 2]
+    assert (ends[0][1].kind, ends[0][1].message) == ("nan", "the training loss is nan in epoch 1 of 3")
+    for place in (0, 2):
+        same_epochs(notes[place], expected[place])
+        same_weights(together[place].network, networks[place])
+
+
+class Odd(nn.Module):
+    """The mean of the modalities and a linear layer; subclasses add something to it."""
+
+    def __init__(self, dims, strength: float = 1.0) -> None:
+        super().__init__()
+        self.out_dim, self.strength = dims[0], strength
+        self.linear = nn.Linear(dims[0], dims[0])
+
+    def forward(self, features, present=None, return_gates=False):
+        return self.linear(self.change(sum(features)))
+
+
+class Normed(Odd):
+    def __init__(self, dims) -> None:
+        super().__init__(dims)
+        self.norm = nn.BatchNorm1d(dims[0])
+
+    def change(self, x):
+        return self.norm(x)
+
+
+class Unused(Odd):
+    def __init__(self, dims) -> None:
+        super().__init__(dims)
+        self.unused = nn.Parameter(torch.ones(3))
+
+    def change(self, x):
+        return x
+
+
+class Noisy(Odd):
+    def change(self, x):
+        return x + torch.randn_like(x) if self.training else x
+
+
+class Scaled(Odd):
+    def change(self, x):
+        return x * self.strength
+
+
+class Looking(Odd):
+    def change(self, x):
+        return x if float(x.detach().sum()) > 1e9 else 2 * x
+
+
+@pytest.mark.parametrize("component", [Normed, Unused], ids=["running means", "a parameter without use"])
+def test_what_a_network_keeps_beside_its_weights_is_as_alone(dataset, splits, component):
+    nas.register("fusion", "odd")(component)
+    trees = [architecture(fusion="odd")] * 3
+    networks, expected = alone(dataset, trees)
+    together = members(dataset, trees, notes=(notes := [[] for _ in trees]))
+    list(train_together(together, *splits))
+    for place, one in enumerate(together):
+        same_epochs(notes[place], expected[place])
+        same_weights(one.network, networks[place])
+
+
+@pytest.mark.parametrize(
+    ("component", "strengths", "reason"),
+    [
+        (Noisy, (1.0, 1.0, 1.0), "random"),
+        (Scaled, (1.0, 1.5, 1.0), "batched, they compute something else than alone"),
+        (Looking, (1.0, 1.0, 1.0), "RuntimeError"),
+    ],
+    ids=["draws of its own", "a value that is no tensor", "a look at the data"],
+)
+def test_what_cannot_be_batched_is_refused_and_nothing_has_changed(
+    dataset, splits, component, strengths, reason
+):
+    nas.register("fusion", "odd")(component)
+    trees = [architecture(fusion={"odd": {"strength": strength}}) for strength in strengths]
+    together = members(dataset, trees)
+    before = copy.deepcopy([one.network for one in together])
+    drawn = torch.get_rng_state()
+    with pytest.raises(UnfitError, match=reason):
+        list(train_together(together, *splits))
+    assert torch.equal(torch.get_rng_state(), drawn)
+    for one, network in zip(together, before, strict=True):
+        same_weights(one.network, network)
+
+
+@pytest.mark.parametrize(
+    ("connector", "reason"),
+    [
+        (small_world(0.3), None),
+        (small_world(0.3, rewiring="none"), None),
+        (small_world(0.3, rewiring="set"), "connector.layers.0 is rewired in training"),
+        (
+            small_world(0.3, topology={"learnable_watts_strogatz": {"k": 4}}),
+            "the wiring of connector.layers.0 is learnable",
+        ),
+    ],
+)
+def test_wiring_that_changes_is_an_obstacle(dataset, connector, reason):
+    network = build(architecture(connector), dataset.modalities, dataset.task)
+    assert obstacle(network) == reason
+
+
+def test_networks_of_other_sizes_edges_epochs_or_batches_have_another_shape(dataset):
+    def shape_of(tree, **settings):
+        return shape(build(tree, dataset.modalities, dataset.task), Training(**settings))
+
+    one = shape_of(SPARSE[0])
+    assert shape_of(SPARSE[1], learning_rate=0.1, weight_decay=0.3, label_smoothing=0.1) == one
+    assert shape_of(DENSE[0]) != one
+    assert shape_of(SPARSE[0], epochs=3) != one
+    assert shape_of(SPARSE[0], batch_size=3) != one
+    wider = architecture(small_world(0.0, topology={"ring": {"k": 6}}), head={"mlp": {"hidden": 16}})
+    assert shape_of(wider) != one
