@@ -106,15 +106,18 @@ def get(kind: str, name: str) -> type:
     return _components[kind][name]
 
 
-def create(kind: str, name: str, *args: Any, **kwargs: Any) -> Any:
+def create(kind: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
     """Construct component `name` of `kind`.
 
     A hyper-parameter that is a component itself is given as an object, or as `{name: {...}}`.
 
     Raises:
-        RequestError: No such component, or a hyper-parameter it does not have.
+        RequestError: No such component, a hyper-parameter it does not have, or a library that it needs
+            is not installed.
     """
     component = get(kind, name)
+    if reason := uninstalled(component):
+        raise RequestError(f"{kind} {name!r} {reason}")
     known = hyper_parameters(kind, component)
     for key in kwargs.keys() - set(known) - set(KINDS[kind].given):
         raise RequestError(f"{kind} {name!r} has no hyper-parameter {key!r}; {near_misses(key, known)}")
@@ -163,6 +166,23 @@ def unset(kind: str, component: type, given: Container[str] = ()) -> list[str]:
         for name, parameter in hyper_parameters(kind, component).items()
         if parameter.default is parameter.empty and name not in domains and name not in given
     ]
+
+
+def uninstalled(component: type) -> str | None:
+    """Why a component cannot be used here; None where it can.
+
+    A component that needs more than the package itself does names it in its class attribute `extra`: a
+    module, and the extra of this package that installs it.
+    """
+    extra = getattr(component, "extra", None)
+    if extra is None:
+        return None
+    try:
+        import_module(extra)
+    except Exception as error:  # a library that does not fit another fails in its own way
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return f"needs {extra}, which does not import ({reason}); pip install 'small-world-nas[{extra}]'"
+    return None
 
 
 def component_slots(component: type) -> dict[str, str]:

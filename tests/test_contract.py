@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from pretrained import stand_in_for_timm, tiny_bert
 from torch import nn
 
 import nas
@@ -80,11 +81,16 @@ class Head(nn.Module):
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in nas.available(kind)])
-def test_every_component_keeps_its_contract(kind, name, tmp_path):
+def test_every_component_keeps_its_contract(kind, name, tmp_path, monkeypatch):
     settings = {}
     if (kind, name) == ("topology", "explicit"):
         settings["path"] = tmp_path / "edges.csv"
         settings["path"].write_text("0,1\n1,0\n")
+    elif (kind, name) == ("encoder", "hf"):
+        settings["path"] = tiny_bert(tmp_path)
+    elif (kind, name) == ("encoder", "timm"):
+        stand_in_for_timm(tmp_path, monkeypatch)
+        settings["name"] = "tiny"
     check_component(kind, name, **settings)
 
 

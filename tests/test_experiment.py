@@ -311,5 +311,5 @@ def test_a_file_that_is_not_there_is_refused_by_file_line_and_key_path(write, wr
         prepare(write_experiment(space="spaces/space.yaml"), [])
     place, lost = "space.connector.small_world.topology.explicit.path", tmp_path / "spaces" / "lost.csv"
     line = next(i for i, text in enumerate(space.read_text().splitlines(), 1) if "path:" in text)
-    message = f"{space}:{line}: {place}: 'lost.csv' is not a file; {lost} is where it was looked for"
+    message = f"{space}:{line}: {place}: 'lost.csv' does not exist; {lost} is where it was looked for"
     assert str(caught.value) == message

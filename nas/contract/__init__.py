@@ -35,7 +35,7 @@ class ContractError(Exception):
     """A component breaks its contract; the message lists every violated point."""
 
 
-def check_component(kind: str, name: str, **settings: Any) -> None:
+def check_component(kind: str, name: str, /, **settings: Any) -> None:
     """Run the contract suite on component `name` of `kind`.
 
     The component is built with its defaults, with samples of its domains and with every component

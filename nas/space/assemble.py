@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.modality import ModalitySpec, encoder_misfit
-from nas.registry import available, get, hyper_parameters, unset
+from nas.registry import available, get, hyper_parameters, uninstalled, unset
 from nas.space.architecture import Architecture
 from nas.space.domains import Choice, Component, Domain, Float, Int, domain_from_data
 from nas.space.search_space import Fixed, Group, Node, SearchSpace, Select
@@ -90,10 +90,11 @@ def _component(data: Any, kind: str, path: Path, misfit: Misfit = lambda compone
 
 def _choice(data: Any, kind: str, path: Path, misfit: Misfit) -> Select:
     if data == "all":
+        components = {name: get(kind, name) for name in available(kind)}
         data = [
             name
-            for name in available(kind)
-            if misfit(get(kind, name)) is None and not unset(kind, get(kind, name))
+            for name, component in components.items()
+            if misfit(component) is None and not unset(kind, component) and not uninstalled(component)
         ]
         if not data:
             raise KeyPathError(path, f"no {kind} fits here; registered are: {', '.join(available(kind))}")
@@ -123,6 +124,8 @@ def _option(data: Any, kind: str, path: Path, misfit: Misfit) -> tuple[str, Grou
     if reason := misfit(component):
         fitting = [other for other in available(kind) if misfit(get(kind, other)) is None]
         raise KeyPathError(path, f"{kind} {name!r} {reason}; fitting: {', '.join(fitting) or 'none'}")
+    if reason := uninstalled(component):
+        raise KeyPathError(path, f"{kind} {name!r} {reason}")
     return name, _settings(settings, kind, component, (*path, name))
 
 

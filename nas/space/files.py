@@ -10,16 +10,16 @@ from nas.space.search_space import Fixed, Group, Node, SearchSpace, Select
 
 
 def locate_files(space: SearchSpace, folder: Path) -> SearchSpace:
-    """The space with absolute paths of the files that its components read.
+    """The space with absolute paths of the files and folders that its components read.
 
-    A component names the hyper-parameters that are paths of files in its class attribute `paths`.
+    A component names the hyper-parameters that are such paths in its class attribute `paths`.
 
     Args:
         space: The space as it stands in a file.
         folder: Folder of that file, where relative paths start.
 
     Raises:
-        KeyPathError: There is no such file; names the key path.
+        KeyPathError: There is no such file or folder; names the key path.
     """
     return SearchSpace(_group(space.root, (), folder, ()))
 
@@ -61,6 +61,6 @@ def _located(node: Node, folder: Path, place: tuple[str, ...]) -> Node:
 
 def _absolute(value: str, folder: Path, place: tuple[str, ...]) -> str:
     file = (folder / value).resolve()
-    if not file.is_file():
-        raise KeyPathError(place, f"{value!r} is not a file; {file} is where it was looked for")
+    if not file.exists():
+        raise KeyPathError(place, f"{value!r} does not exist; {file} is where it was looked for")
     return str(file)

@@ -1,0 +1,104 @@
+"""`hf`: a model of Hugging Face's transformers library, from a folder on this machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.encoders._pretrained import PretrainedEncoder
+from nas.encoders._text import real_tokens, vocabulary
+from nas.modality import ModalitySpec, check_spec
+from nas.registry import register
+
+
+@register("encoder", "hf")
+class HuggingFaceEncoder(PretrainedEncoder):
+    """Hidden states of a transformers model (Wolf et al., arXiv 1910.03771), then linear: as many tokens.
+
+    The folder is one that `save_pretrained` has written, with `config.json` and safetensors. Nothing is
+    downloaded or unpickled, and no code of the folder is run. The model knows the ids of its own
+    tokenizer alone: the data have to be tokenised with it, 0 standing for padding.
+
+    Args:
+        spec: The text modality; its vocabulary is at most that of the model.
+        dim: Width of the tokens.
+        path: Folder of the model.
+        tune: `frozen` trains the linear map alone, `full` the model too.
+
+    Raises:
+        ValueError: The modality is no text, the folder holds no such model, or the model knows fewer
+            token ids or shorter texts.
+    """
+
+    kinds = ("text",)
+    layouts = {"text": ((1,),)}
+    paths = ("path",)
+    extra = "transformers"
+
+    def __init__(self, spec: ModalitySpec, dim: int, path: str | Path, tune: str = "frozen") -> None:
+        check_spec(type(self), spec)
+        model, config = _load(Path(path))
+        _check_size("token ids", vocabulary(spec), config.vocab_size, path)
+        _check_size("tokens", spec.shape[0], getattr(config, "max_position_embeddings", None), path)
+        super().__init__(model, config.hidden_size, dim, tune)
+        self.padding = config.pad_token_id or 0
+
+    def features(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Hidden states `(B, T, width)` of token ids `(B, T)`."""
+        real = real_tokens(x, mask)
+        if not len(x):  # which some models cannot read
+            return self.project.weight.new_zeros(*x.shape, self.project.in_features)
+        attended = real.clone()
+        attended[:, 0] |= ~real.any(1)  # of an empty text one, lest a softmax over nothing be NaN
+        states: Tensor = self.model(
+            input_ids=torch.where(real, x, self.padding), attention_mask=attended.long()
+        ).last_hidden_state
+        return states
+
+
+def _load(folder: Path) -> tuple[nn.Module, Any]:
+    from transformers import AutoModel
+
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is no folder of a transformers model: it has no config.json")
+    try:
+        with _without_progress():
+            model = AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"the model in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
+    if hasattr(model, "pooler"):
+        model.pooler = None  # it is not asked for, and would have parameters that learn nothing
+    return model, model.config
+
+
+@contextmanager
+def _without_progress() -> Iterator[None]:
+    """No progress bar of the library's for the weights, of which every trial would print one."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _check_size(what: str, given: int, known: int | None, path: str | Path) -> None:
+    if known is not None and given > known:
+        raise ValueError(
+            f"the text has {given} {what} and the model in {path} takes {known};"
+            " prepare the text with the model's own tokenizer and length"
+        )

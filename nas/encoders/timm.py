@@ -1,0 +1,91 @@
+"""`timm`: an image model of the timm library."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.encoders._pretrained import PretrainedEncoder
+from nas.modality import ModalitySpec, check_spec
+from nas.registry import register
+
+COLOURS = 3
+WRAPPERS = ("state_dict", "model")  # keys under which checkpoints keep the weights
+
+
+@register("encoder", "timm")
+class TimmEncoder(PretrainedEncoder):
+    """The pooled features of a timm model (Wightman, PyTorch Image Models, 2019), then linear: one token.
+
+    Weights come from a file, safetensors or a checkpoint that `torch.load` reads without unpickling;
+    nothing is downloaded. A model whose image size is fixed has the images resized to it.
+
+    Args:
+        spec: The image modality. With pretrained weights it has three channels, or one.
+        dim: Width of the token.
+        name: Name of the model, such as `resnet18`.
+        weights: File of its weights; None starts from random ones.
+        tune: `frozen` trains the linear map alone, `full` the model too.
+
+    Raises:
+        ValueError: The modality is no image, there is no such model, or the weights do not fit it.
+    """
+
+    kinds = ("image",)
+    layouts = {"image": ((1, 1, 1),)}
+    paths = ("weights",)
+    extra = "timm"
+
+    def __init__(
+        self, spec: ModalitySpec, dim: int, name: str, weights: str | Path | None = None, tune: str = "full"
+    ) -> None:
+        check_spec(type(self), spec)
+        channels = COLOURS if weights else spec.shape[0]
+        if spec.shape[0] not in (1, channels):
+            raise ValueError(f"pretrained weights are of images of {channels} channels, not {spec.shape[0]}")
+        model = _create(name, channels)
+        if weights:
+            _load(model, Path(weights))
+        known: dict[str, Any] = getattr(model, "pretrained_cfg", {})
+        size = tuple(known["input_size"][1:]) if known.get("fixed_input_size") else None
+        with torch.no_grad():
+            width = model.eval()(torch.zeros(1, channels, *(size or spec.shape[1:]))).shape[-1]
+        super().__init__(model, width, dim, tune)
+        self.channels, self.size = channels, size
+
+    def features(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Pooled features `(B, 1, width)` of images `(B, channels, height, width)`."""
+        if self.size is not None:
+            x = F.interpolate(x, self.size, mode="bilinear", antialias=True)
+        pooled: Tensor = self.model(x.expand(-1, self.channels, -1, -1))
+        return pooled[:, None]
+
+
+def _create(name: str, channels: int) -> nn.Module:
+    import timm
+
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels)
+    except RuntimeError as error:
+        raise ValueError(f"timm has no model {name!r}: {error}; timm.list_models() names all") from error
+    return model
+
+
+def _load(model: nn.Module, file: Path) -> None:
+    """Load weights into a model; those of a classifier, which it does not have, are left out."""
+    try:
+        if file.suffix == ".safetensors":
+            state: dict[str, Any] = load_file(file)
+        else:
+            state = torch.load(file, "cpu", weights_only=True)
+        weights = next((state[key] for key in WRAPPERS if key in state), state)
+        lost = model.load_state_dict(weights, strict=False).missing_keys
+    except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        raise ValueError(f"the weights in {file} cannot be loaded: {' '.join(str(error).split())}") from error
+    if lost:
+        raise ValueError(f"the weights in {file} are of another model: they lack {', '.join(lost[:3])}")

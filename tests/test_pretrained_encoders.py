@@ -1,0 +1,216 @@
+"""Encoders that take a model of another library: from files, frozen or tuned, and refused in one line."""
+
+import sys
+
+import pytest
+import torch
+from pretrained import stand_in_for_timm, tiny_bert
+from safetensors.torch import save_file
+
+import nas
+from nas.modality import ModalitySpec
+from nas.space.assemble import assemble
+from nas.space.files import locate_files
+
+TEXT = ModalitySpec("text", (7,), vocabulary=30)
+IMAGE = ModalitySpec("image", (3, 8, 8))
+GREY = ModalitySpec("image", (1, 8, 8))
+
+
+@pytest.fixture
+def timm(tmp_path, monkeypatch):
+    stand_in_for_timm(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return tiny_bert(tmp_path_factory.mktemp("bert"))
+
+
+def texts():
+    return torch.tensor([[5, 9, 2, 5, 1, 8, 3], [4, 7, 29, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0]])
+
+
+def trained(encoder, *inputs) -> set[str]:
+    """Names of the parameters that a step of training has changed."""
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    encoder.train()
+    optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], 1.0)
+    encoder(*inputs).square().sum().backward()
+    optimizer.step()
+    return {name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])}
+
+
+# --- transformers -----------------------------------------------------------------------------------
+
+
+def test_hf_gives_the_models_own_hidden_states(bert):
+    from transformers import AutoModel
+
+    encoder = nas.create("encoder", "hf", TEXT, 9, path=bert).eval()
+    model = AutoModel.from_pretrained(bert).eval()
+    for row, ids in enumerate(texts()[:2]):
+        states = model(input_ids=ids[ids != 0][None]).last_hidden_state
+        expected = encoder.project(states)[0]
+        torch.testing.assert_close(encoder(texts())[row, : len(expected)], expected, rtol=0, atol=1e-5)
+
+
+def test_hf_gives_the_padding_of_the_model_for_ours(tmp_path):
+    path = tiny_bert(tmp_path / "other", pad_token_id=3)
+    encoder = nas.create("encoder", "hf", TEXT, 9, path=path).eval()
+    seen = {}
+    encoder.model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True
+    )
+    encoder(texts())
+    assert seen["input_ids"][1].tolist() == [4, 7, 29, 3, 3, 3, 3]
+    assert seen["attention_mask"].tolist() == [[1] * 7, [1] * 3 + [0] * 4, [1] + [0] * 6]
+
+
+def test_an_empty_text_is_finite(bert):
+    assert nas.create("encoder", "hf", TEXT, 9, path=bert)(texts()).isfinite().all()
+
+
+def test_a_frozen_model_learns_nothing_and_has_no_dropout(bert):
+    encoder = nas.create("encoder", "hf", TEXT, 9, path=bert, tune="frozen").train()
+    assert torch.equal(encoder(texts()), encoder(texts()))
+    assert trained(encoder, texts()) == {"project.weight", "project.bias"}
+
+
+def test_a_tuned_model_learns_in_all_its_parts(bert):
+    encoder = nas.create("encoder", "hf", TEXT, 9, path=bert, tune="full")
+    assert len(trained(encoder, texts())) > 15
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (ModalitySpec("text", (7,), vocabulary=51), "has 51 token ids and the model in .* takes 50"),
+        (ModalitySpec("text", (17,), vocabulary=50), "has 17 tokens and the model in .* takes 16"),
+    ],
+)
+def test_a_text_that_the_model_does_not_know_is_refused(bert, spec, message):
+    with pytest.raises(ValueError, match=message):
+        nas.create("encoder", "hf", spec, 9, path=bert)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"it has no config\.json"):
+        nas.create("encoder", "hf", TEXT, 9, path=tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="cannot be loaded: Unrecognized model"):
+        nas.create("encoder", "hf", TEXT, 9, path=tmp_path)
+
+
+def test_pickled_weights_are_refused(bert, tmp_path):
+    (tmp_path / "config.json").write_text((bert / "config.json").read_text())
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"cannot be loaded: .*safetensors"):
+        nas.create("encoder", "hf", TEXT, 9, path=tmp_path)
+
+
+def test_a_folder_in_a_space_is_relative_to_its_file_and_looked_for_before_sampling(bert):
+    modalities = {"caption": TEXT}
+    space = assemble({"encoders": {"caption": {"hf": {"path": bert.name}}}}, modalities)
+    located = locate_files(space, bert.parent).to_data()
+    assert located["encoders"]["caption"]["hf"]["path"] == str(bert.resolve())
+    with pytest.raises(nas.RequestError, match=r"encoders\.caption\.hf\.path: .* does not exist"):
+        locate_files(space, bert)
+
+
+# --- timm -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("timm")
+@pytest.mark.parametrize("suffix", ["safetensors", "pth", "wrapped.pth"])
+def test_timm_starts_from_the_weights_of_a_file(tmp_path, suffix):
+    import timm
+
+    model, file = timm.create_model("tiny", num_classes=7).eval(), tmp_path / f"weights.{suffix}"
+    state = model.state_dict()
+    if suffix == "safetensors":
+        save_file(state, file)
+    else:
+        torch.save({"state_dict": state} if "wrapped" in suffix else state, file)
+    encoder = nas.create("encoder", "timm", IMAGE, 9, name="tiny", weights=file).eval()
+    x = torch.randn(2, 3, 8, 8)
+    pooled = model.norm(model.conv(x)).mean((2, 3))
+    torch.testing.assert_close(encoder(x)[:, 0], encoder.project(pooled))
+
+
+@pytest.mark.usefixtures("timm")
+def test_grey_images_are_repeated_for_pretrained_weights(tmp_path):
+    import timm
+
+    save_file(timm.create_model("tiny").state_dict(), tmp_path / "weights.safetensors")
+    settings = {"name": "tiny", "weights": tmp_path / "weights.safetensors"}
+    grey = nas.create("encoder", "timm", GREY, 9, **settings).eval()
+    x = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(grey(x), grey(x.repeat(1, 3, 1, 1)))
+    with pytest.raises(ValueError, match="of images of 3 channels, not 4"):
+        nas.create("encoder", "timm", ModalitySpec("image", (4, 8, 8)), 9, **settings)
+
+
+@pytest.mark.usefixtures("timm")
+def test_timm_without_weights_reads_any_number_of_channels():
+    assert nas.create("encoder", "timm", GREY, 9, name="tiny").model.conv.in_channels == 1
+
+
+@pytest.mark.usefixtures("timm")
+def test_images_are_resized_for_a_model_of_a_fixed_size():
+    encoder = nas.create("encoder", "timm", IMAGE, 9, name="tiny_fixed")
+    encoder(torch.randn(2, 3, 8, 8))
+    assert encoder.model.seen == (2, 3, 6, 6)
+
+
+@pytest.mark.usefixtures("timm")
+def test_a_frozen_model_keeps_its_running_statistics():
+    encoder = nas.create("encoder", "timm", IMAGE, 9, name="tiny", tune="frozen")
+    assert trained(encoder, torch.randn(4, 3, 8, 8)) == {"project.weight", "project.bias"}
+    encoder = nas.create("encoder", "timm", IMAGE, 9, name="tiny", tune="full")
+    assert "model.norm.running_mean" in trained(encoder, torch.randn(4, 3, 8, 8))
+
+
+@pytest.mark.usefixtures("timm")
+def test_wrong_names_and_weights_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"timm has no model 'tinny': Unknown model \(tinny\)"):
+        nas.create("encoder", "timm", IMAGE, 9, name="tinny")
+    with pytest.raises(ValueError, match="tune must be one of"):
+        nas.create("encoder", "timm", IMAGE, 9, name="tiny", tune="half")
+    file = tmp_path / "weights.safetensors"
+    for state, message in [
+        ({"conv.bias": torch.zeros(5)}, "are of another model: they lack conv.weight"),
+        ({"conv.bias": torch.zeros(6)}, "size mismatch for conv.bias"),
+    ]:
+        save_file(state, file)
+        with pytest.raises(ValueError, match=message):
+            nas.create("encoder", "timm", IMAGE, 9, name="tiny", weights=file)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path, timm):
+    torch.save({"conv": print}, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"weights\.pth cannot be loaded: Weights only load failed"):
+        nas.create("encoder", "timm", IMAGE, 9, name="tiny", weights=tmp_path / "weights.pth")
+
+
+def test_a_library_that_is_not_installed_is_named_before_sampling(tmp_path, monkeypatch):
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "timm" / "__init__.py").write_text("import no_such_torchvision")
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    modalities, space = {"photo": IMAGE}, {"encoders": {"photo": {"timm": {"name": "resnet18"}}}}
+    reason = (
+        "encoder 'timm' needs timm, which does not import (ModuleNotFoundError: No module named "
+        "'no_such_torchvision'); pip install 'small-world-nas[timm]'"
+    )
+    with pytest.raises(nas.RequestError) as caught:
+        assemble(space, modalities)
+    assert str(caught.value) == f"encoders.photo: {reason}"
+    with pytest.raises(nas.RequestError) as caught:
+        nas.create("encoder", "timm", IMAGE, 9, name="resnet18")
+    assert str(caught.value) == reason
+
+
+def test_models_of_other_libraries_are_never_part_of_choice_all():
+    space = assemble({}, {"photo": IMAGE, "caption": TEXT}).to_data()["encoders"]
+    assert not {"timm", "hf"} & {*space["photo"]["choice"], *space["caption"]["choice"]}
