@@ -21,6 +21,7 @@ from nas.seeds import derive
 from nas.space import Architecture
 from nas.training import Epoch, train
 from nas.training.inheritance import Ancestor, inherit
+from nas.training.precision import products
 
 SHARE_OF_MEMORY = 0.2  # of what is free on a device, for one split
 
@@ -158,7 +159,10 @@ class Evaluator:
         self, network: Network, architecture: Architecture, seed: int, on_epoch: Callable[[Epoch], None]
     ) -> None:
         settings = self.settings(architecture)
-        train(network, self.splits["train"], self.splits["validation"], settings, seed, on_epoch)
+        if settings.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with products(settings.precision):
+            train(network, self.splits["train"], self.splits["validation"], settings, seed, on_epoch)
 
     def _inherit(self, network: Network, ancestor: Path) -> float:
         return inherit(network, Ancestor.load(ancestor), self.dataset.modalities, self.dataset.task)

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from nas.documents import Document, override, parse_value, read_document
 from nas.errors import KeyPathError, RequestError, near_misses
@@ -44,6 +52,14 @@ def _bound(value: Any) -> Any:
 Selection = Annotated[dict[str, dict[str, Any]], BeforeValidator(_selection)]
 Name = Annotated[str, AfterValidator(_name)]
 Bound = Annotated[str, BeforeValidator(_bound)]
+
+
+Device = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
+
+BACKEND_KEYS = {
+    "local": ("workers_per_gpu", "devices"),
+    "ray": ("address", "cpus_per_trial", "gpus_per_trial", "max_concurrent", "storage"),
+}
 
 
 class _Section(BaseModel):
@@ -103,6 +119,9 @@ class Training(_Section):
         class_weights: `balanced` lets every class, or both values of every label, count alike in the
             loss; `none` lets every sample.
         gradient_clip: Largest norm of the gradient; 0 leaves it alone.
+        precision: Numbers that networks compute with: `float32`, `tf32` for faster products on GPUs, or
+            `bfloat16` where autocast allows it; weights, losses and objectives stay `float32`.
+        channels_last: Whether the weights of convolutions lie in memory as GPUs take them fastest.
         search_phase: Share of the steps in which learnable wiring is searched; then it is frozen.
         identifiability: Whether a network with learnable wiring is searched again from several starts, to
             say if what it has learned is a finding. Costs three more search phases per trial: with the
@@ -118,6 +137,8 @@ class Training(_Section):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
     gradient_clip: float = Field(1.0, ge=0)
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    channels_last: bool = False
     search_phase: float = Field(0.5, ge=0, le=1)
     identifiability: bool = False
 
@@ -128,14 +149,14 @@ class Retries(_Section):
     Args:
         error: A component raised an error.
         nan: The training diverged, or an objective is not a number.
-        out_of_memory: The memory was not enough.
+        out_of_memory: The memory was not enough; the trial has its device to itself when it is run again.
         time_limit: The trial took longer than `execution.time_limit`.
         lost_worker: The worker process died.
     """
 
     error: int = Field(0, ge=0)
     nan: int = Field(0, ge=0)
-    out_of_memory: int = Field(0, ge=0)
+    out_of_memory: int = Field(1, ge=0)
     time_limit: int = Field(0, ge=0)
     lost_worker: int = Field(1, ge=0)
 
@@ -146,26 +167,42 @@ class Execution(_Section):
     Args:
         backend: `local` worker processes on this machine, or `ray` for Ray Tune, here or on a cluster.
         time_limit: Seconds that a trial may take; None for no limit.
+        memory_limit: Main memory that a worker may take, in GB; None for no limit.
         retries: How many times a failed trial is run again, by the kind of its failure.
-        workers: (`local`) Number of worker processes; `auto` is one per GPU, or one per core without a GPU.
+        workers: Trials at a time; `auto` is, with `local`, `workers_per_gpu` for every GPU, or one per core
+            without a GPU, and with `ray` as many as the nodes have places for.
+        workers_per_gpu: (`local`) Worker processes that share a GPU.
+        devices: (`local`) GPUs to use, each by its index or UUID; `auto` for all.
         address: (`ray`) `local` starts Ray on this machine; `auto` finds the cluster that this machine is
             part of; else the address of a cluster, `HOST:PORT`.
         cpus_per_trial: (`ray`) Cores that a trial is given.
         gpus_per_trial: (`ray`) GPUs that a trial is given; 0.25 puts four trials on a GPU.
-        max_concurrent: (`ray`) Trials at a time; None for as many as the nodes have places for.
+        max_concurrent: (`ray`) As `workers`, where a cluster shall grow to hold so many.
         storage: (`ray`) Folder, or URL such as `s3://bucket/folder`, where Tune keeps its own state; None
             for the folder `tune` of the run directory.
     """
 
     backend: Literal["local", "ray"] = "local"
     time_limit: float | None = Field(None, gt=0)
+    memory_limit: float | None = Field(None, gt=0)
     retries: Retries = Retries()
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    workers_per_gpu: int = Field(1, ge=1)
+    devices: Literal["auto"] | Annotated[list[Device], Field(min_length=1)] = "auto"
     address: str = "local"
     cpus_per_trial: float = Field(1.0, gt=0)
     gpus_per_trial: float = Field(0.0, ge=0)
     max_concurrent: int | None = Field(None, ge=1)
     storage: str | None = None
+
+    @model_validator(mode="after")
+    def _check_backend(self) -> "Execution":
+        """What is set belongs to the backend that is chosen."""
+        for backend, names in BACKEND_KEYS.items():
+            changed = [n for n in names if getattr(self, n) != Execution.model_fields[n].default]
+            if changed and backend != self.backend:
+                raise ValueError(f"{changed[0]} is for backend: {backend}, and this is {self.backend}")
+        return self
 
 
 class Experiment(_Section):

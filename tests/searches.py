@@ -96,6 +96,11 @@ class Moody(nn.Module):
                 return mean * float("nan")
             case "greedy":
                 raise MemoryError
+            case "leaking":
+                hoard = []
+                while True:
+                    hoard.append(b"x" * 20_000_000)
+                    time.sleep(0.01)
             case "slow":
                 time.sleep(600)
             case "leaving":

@@ -6,7 +6,7 @@ from collections import defaultdict
 import pytest
 
 from nas.errors import TrialError
-from nas.experiment import Experiment, Stop
+from nas.experiment import Experiment, Retries, Stop
 from nas.modality import ModalitySpec, Task
 from nas.registry import create
 from nas.results.records import COMPLETE, FAILED, REJECTED, WAITING
@@ -157,6 +157,18 @@ def test_a_kind_without_retries_fails_at_once(study, kind):
     search(study, Scripted({0: [fail(kind)]}), retries={"lost_worker": 1})
     assert study.records[0].failure == (kind, f"what {kind} says")
     assert events(study, "retried") == []
+
+
+def test_a_trial_that_was_out_of_memory_is_tried_once_more_alone_then_fails_by_that_name(study):
+    executor = Scripted({0: [fail("out_of_memory")] * 2, 1: [fail("lost_worker")]})
+    search(study, executor, retries=Retries().model_dump())
+    assert [(job.number, job.alone) for job in executor.jobs] == [
+        (0, False),
+        (0, True),
+        (1, False),
+        (1, False),
+    ]
+    assert study.records[0].failure == ("out_of_memory", "what out_of_memory says")
 
 
 def test_trials_that_fail_at_the_same_time_all_run_again(study):

@@ -313,3 +313,13 @@ def test_a_file_that_is_not_there_is_refused_by_file_line_and_key_path(write, wr
     line = next(i for i, text in enumerate(space.read_text().splitlines(), 1) if "path:" in text)
     message = f"{space}:{line}: {place}: 'lost.csv' does not exist; {lost} is where it was looked for"
     assert str(caught.value) == message
+
+
+def test_what_belongs_to_another_backend_is_refused(write_experiment):
+    with pytest.raises(nas.RequestError, match=r"execution: .* gpus_per_trial is for backend: ray"):
+        load_experiment(write_experiment(execution={"gpus_per_trial": 0.25}))
+
+
+def test_a_device_is_an_index_or_a_uuid(write_experiment):
+    experiment = load_experiment(write_experiment(execution={"devices": [1, "GPU-5ebe9f43"]}))[0]
+    assert experiment.execution.devices == ["1", "GPU-5ebe9f43"]

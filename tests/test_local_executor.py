@@ -194,6 +194,40 @@ def test_the_jobs_of_a_group_report_on_their_own_and_a_death_takes_only_what_had
     assert [report.error.kind for report in closing[1:3]] == ["error", "lost_worker"]
 
 
+def test_a_worker_that_takes_too_much_memory_is_replaced_and_its_trial_is_out_of_memory(tmp_path):
+    data = load_experiment(write_search(tmp_path))[0].to_data() | {"constraints": {}}
+    executor = LocalExecutor(data, [Share(1)], tmp_path / "workers.log", memory_limit=1.2)
+    try:
+        moods = ["leaking", "good"]
+        jobs = [Job(n, 1, architecture(mood), tmp_path / str(n)) for n, mood in enumerate(moods)]
+        failed, *_, completed = run_all(executor, jobs)
+        assert (failed.error.kind, failed.error.message) == (
+            "out_of_memory",
+            "its worker took more than 1.2 GB",
+        )
+        assert isinstance(completed, Completed)
+    finally:
+        executor.close()
+
+
+def test_a_job_that_runs_alone_waits_for_the_others_on_its_device_and_none_joins_it(tmp_path):
+    data = load_experiment(write_search(tmp_path))[0].to_data() | {"constraints": {}}
+    executor = LocalExecutor(data, [Share(1), Share(1)], tmp_path / "workers.log")
+    try:
+        executor.submit([Job(0, 1, architecture("good"), tmp_path / "0")])
+        assert executor.room == 1
+        executor.submit([Job(1, 1, architecture("good"), tmp_path / "1", alone=True)])
+        assert executor.room == 0
+        reports = run_all_submitted(executor)
+        assert {report.number for report in reports} == {0}
+        assert executor.room == 0
+        reports = run_all_submitted(executor)
+        assert {report.number for report in reports} == {1}
+        assert executor.room == 2
+    finally:
+        executor.close()
+
+
 def run_all_submitted(executor, jobs=1):
     reports = []
     wait_until(
@@ -230,3 +264,5 @@ def test_every_gpu_has_a_worker_and_several_workers_share_them_in_turn(monkeypat
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     assert shares("auto") == [Share(4, "0"), Share(4, "1")]
     assert shares(3) == [Share(2, "0"), Share(2, "1"), Share(2, "0")]
+    assert shares("auto", workers_per_gpu=2) == [Share(2, gpu) for gpu in ("0", "1", "0", "1")]
+    assert shares("auto", 2, ["GPU-5ebe9f43"]) == [Share(4, "GPU-5ebe9f43")] * 2

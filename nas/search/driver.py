@@ -93,6 +93,7 @@ class _Session:
         self._left_over = study.unfinished()
         self._retried: list[Record] = []
         self._failures: dict[int, Counter[str]] = {}
+        self._alone: set[int] = set()
         self._running: set[int] = set()
 
     def fill(self) -> bool:
@@ -105,7 +106,8 @@ class _Session:
     def _job(self, record: Record) -> Job:
         parent = record.origin.inherits
         ancestor = None if parent is None else self.run.trial(parent)
-        return Job(record.number, record.seed, record.architecture, self.run.trial(record.number), ancestor)
+        folder, alone = self.run.trial(record.number), record.number in self._alone
+        return Job(record.number, record.seed, record.architecture, folder, ancestor, alone)
 
     def _next(self) -> Record | None:
         """The next trial to start: what has to be run again, then what is new; None for none."""
@@ -143,6 +145,8 @@ class _Session:
     def _retry_or_fail(self, number: int, error: TrialError, seconds: float) -> None:
         failures = self._failures.setdefault(number, Counter())
         failures[error.kind] += 1
+        if error.kind == "out_of_memory":
+            self._alone.add(number)  # it may have been short of what others had
         if failures[error.kind] > self.retries.get(error.kind, 0):
             self.study.fail(number, error, seconds)
         else:

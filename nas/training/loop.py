@@ -19,6 +19,7 @@ from nas.training.criterion import Criterion, criterion
 from nas.training.hooks import Hook, Hooks
 from nas.training.identifiability import verdicts
 from nas.training.measures import Measures, wiring_measures
+from nas.training.precision import outputs_of
 from nas.training.wiring import Plan, Wiring, parameter_groups
 
 PREDICTION_BATCH = 512
@@ -83,7 +84,7 @@ def train(
     untrained = copy.deepcopy(network) if settings.identifiability else None
     learned = criterion(network.task, settings, training, next(network.parameters()).device)
     wiring = Wiring(network, optimizer, plan, seed, lambda: _loss(network, learned.plain, validation))
-    steps = Steps(network, learned, optimizer, schedule, settings.gradient_clip, Hooks([wiring]))
+    steps = Steps(network, learned, optimizer, schedule, settings, Hooks([wiring]))
     started = time.perf_counter()
     for number in range(1, last + 1):
         first = (number - 1) * plan.steps_per_epoch
@@ -96,7 +97,7 @@ def train(
                 _add_verdicts(moments["end"], untrained, training, validation, settings, seed)
         if not math.isfinite(loss):
             raise TrialError("nan", f"the training loss is {loss} in epoch {number} of {settings.epochs}")
-        outputs, labels = predict(network, validation)
+        outputs, labels = predict(network, validation, settings.precision)
         known = steps.hook.metrics() | ({"wiring": moments} if any(moments.values()) else {})
         epoch = Epoch(number, loss, outputs, labels, time.perf_counter() - started, known)
         on_epoch(epoch)
@@ -113,7 +114,7 @@ class Steps:
         criterion: Its loss.
         optimizer: What changes its weights.
         schedule: What changes the learning rate after every step.
-        gradient_clip: Largest norm of the gradient; 0 leaves it alone.
+        settings: How the network is trained.
         hook: What takes part in every step.
     """
 
@@ -121,7 +122,7 @@ class Steps:
     criterion: Criterion
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
-    gradient_clip: float
+    settings: Training
     hook: Hook
 
     def epoch(self, split: Split, batches: Iterable[tuple[int, Tensor]]) -> float:
@@ -137,13 +138,13 @@ class Steps:
         """Learn from one batch; the loss of the outputs, what the hooks add to it aside."""
         self.hook.before_step(step)
         batch = self.hook.batch(step, batch)
-        outputs = self.network(batch.inputs, batch.masks, batch.present)
+        outputs = outputs_of(self.network, batch, self.settings.precision)
         loss = self.criterion(outputs, batch.labels)
         self.optimizer.zero_grad(set_to_none=True)
         self.hook.total_loss(step, loss, batch).backward()
         self.hook.before_update(step, batch)
-        if self.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        if self.settings.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
         if not self.hook.skips(step):
             self.optimizer.step()
         self.schedule.step()
@@ -151,7 +152,7 @@ class Steps:
         return loss.detach()
 
 
-def predict(network: Network, split: Split) -> tuple[Tensor, Tensor]:
+def predict(network: Network, split: Split, precision: str = "float32") -> tuple[Tensor, Tensor]:
     """Outputs `(N, out_dim)` and labels `(N, …)` of a split, in its order, without dropout."""
     device = next(network.parameters()).device
     outputs, labels = [], []
@@ -159,7 +160,7 @@ def predict(network: Network, split: Split) -> tuple[Tensor, Tensor]:
     with torch.inference_mode():
         for indices in torch.arange(len(split)).split(PREDICTION_BATCH):
             batch = split.batch(indices).to(device)
-            outputs.append(network(batch.inputs, batch.masks, batch.present))
+            outputs.append(outputs_of(network, batch, precision))
             labels.append(batch.labels)
     return torch.cat(outputs), torch.cat(labels)
 

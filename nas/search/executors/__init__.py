@@ -26,6 +26,7 @@ class Job:
         architecture: What to evaluate.
         folder: Where the worker leaves metrics and weights.
         ancestor: Folder of the trial from whose weights the training starts; None: from scratch.
+        alone: Whether nothing else may run on its device meanwhile.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Job:
     architecture: Architecture
     folder: Path
     ancestor: Path | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,5 +133,6 @@ def open_executor(experiment: Experiment, dataset: Any, folder: Path) -> Executo
     from nas.search.executors.local import LocalExecutor, shares
 
     execution = experiment.execution
+    parts = shares(execution.workers, execution.workers_per_gpu, execution.devices)
     log = folder / "workers.log"
-    return LocalExecutor(experiment.to_data(), shares(execution.workers), log, execution.time_limit)
+    return LocalExecutor(experiment.to_data(), parts, log, execution.time_limit, execution.memory_limit)

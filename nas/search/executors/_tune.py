@@ -5,6 +5,7 @@ the searcher suggests what the driver has submitted, and the scheduler hands ove
 report and waits for the driver's answers. Nothing is decided on this side.
 """
 
+import math
 import queue
 import shutil
 import tempfile
@@ -27,7 +28,7 @@ from nas.experiment import Experiment
 from nas.registry import import_plugin, load_entry_points, plugin_files
 from nas.results.run_directory import write_atomically
 from nas.search.executors import Completed, Failed, Job, Progress, Report
-from nas.search.executors._worker import prepare, report, run
+from nas.search.executors._worker import prepare, report, run, watch_memory
 
 Files = Mapping[str, bytes]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -171,7 +172,8 @@ class StudySearcher(Searcher):
         if group is None:
             return None
         names = "-".join(str(job.number) for job in group.jobs)
-        return {"trials": names, "group": ray.put(_pack(group.jobs))}
+        alone = any(job.alone for job in group.jobs)
+        return {"trials": names, "group": ray.put(_pack(group.jobs)), "alone": alone}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Nothing: the scheduler has reported it."""
@@ -224,7 +226,7 @@ class StudyScheduler(FIFOScheduler):
         """The actor has died: what it had begun has failed."""
         group = self._group(trial)
         seconds = 0.0 if group.started is None else time.monotonic() - group.started
-        error = _cause(Path(trial.error_file).read_text(encoding="utf-8"))
+        error = _cause(trial)
         if group.overdue:
             error = TrialError("time_limit", f"it took longer than {seconds:.1f} seconds")
         lost = [job.number for job in group.jobs if job.number in group.begun] or [group.jobs[0].number]
@@ -320,6 +322,7 @@ class Trials(tune.Trainable):
         _import_plugins(parts["plugins"], self._folder / "plugins")
         dataset = ray.get(parts["dataset"])  # after its plugin, of which its class may be
         device = "cuda" if ray.get_gpu_ids() else "cpu"
+        watch_memory(parts["memory_limit"], lambda: self._line.end(_too_large(parts["memory_limit"])))
         self._evaluator = prepare(parts["experiment"], parts["threads"], device, dataset)
         self._begin(config)
 
@@ -395,8 +398,13 @@ def tuner(desk: Desk, experiment: Experiment, dataset: Any, storage: str) -> tun
         "plugins": {file: file.read_bytes() for file in plugin_files(experiment.plugins)},
         "dataset": ray.put(dataset),
         "threads": max(1, int(execution.cpus_per_trial)),
+        "memory_limit": execution.memory_limit,
     }
-    resources = {"cpu": execution.cpus_per_trial, "gpu": execution.gpus_per_trial}
+
+    def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        gpus = math.ceil(execution.gpus_per_trial) if config["alone"] else execution.gpus_per_trial
+        return tune.PlacementGroupFactory([{"CPU": execution.cpus_per_trial, "GPU": gpus}])
+
     return tune.Tuner(
         tune.with_resources(tune.with_parameters(Trials, parts=parts), resources),
         tune_config=tune.TuneConfig(
@@ -415,6 +423,10 @@ def tuner(desk: Desk, experiment: Experiment, dataset: Any, storage: str) -> tun
             verbose=0,
         ),
     )
+
+
+def _too_large(limit: float) -> TrialError:
+    return TrialError("out_of_memory", f"its worker took more than {limit:g} GB")
 
 
 def _work(evaluator: Any, jobs: Sequence[Job], line: Any) -> None:
@@ -451,8 +463,13 @@ def _import_plugins(plugins: Mapping[Path, bytes], folder: Path) -> None:
         import_plugin(file, origin)
 
 
-def _cause(text: str) -> TrialError:
-    """Why an actor has died, from what Ray says of it."""
+def _cause(trial: Trial) -> TrialError:
+    """Why an actor has died, from what Ray has noted of it."""
+    if trial.pickled_error_file:
+        error = ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+        if isinstance(getattr(error, "cause", None), TrialError):
+            return error.cause
+    text = Path(trial.error_file).read_text(encoding="utf-8")
     if "running low on memory" in text:
         return TrialError("out_of_memory", "its node ran low on memory, and Ray killed the worker")
     told = [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,5 +1,6 @@
 """A worker process: loads the dataset once, then evaluates one job after another."""
 
+import gc
 import json
 import math
 import os
@@ -8,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
@@ -20,6 +21,10 @@ from nas.search.executors import Completed, Failed, Job, Measured, Progress, Rep
 
 if TYPE_CHECKING:
     from nas.evaluation import Evaluation, Evaluator
+
+
+TOO_LARGE = 77  # exit code of a worker that has taken more memory than it may
+WATCH_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,20 @@ class Share:
     gpu: str | None = None
 
 
-def work(connection: Connection, experiment: Mapping[str, Any], share: Share, log: Path) -> None:
+def work(
+    connection: Connection,
+    experiment: Mapping[str, Any],
+    share: Share,
+    log: Path,
+    memory_limit: float | None = None,
+) -> None:
     """Serve groups of jobs from a connection until it closes: the entry point of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the driver, which decides
     threading.Thread(target=_die_with_the_driver, daemon=True).start()
     _redirect_output(log)
     if share.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.gpu
+    watch_memory(memory_limit, lambda: os._exit(TOO_LARGE))
     evaluator = prepare(experiment, share.threads, "cpu" if share.gpu is None else "cuda")
     connection.send(("ready",))
     while True:
@@ -83,6 +95,40 @@ def run(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> 
     for job in jobs:
         connection.send(("started", [job.number]))
         connection.send(_evaluate(evaluator, job, connection))
+        _free_memory()
+
+
+def _free_memory() -> None:
+    """Give back what the job no longer needs, so that other workers of the GPU have it."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        gc.collect()  # an error's traceback keeps its network alive
+        torch.cuda.empty_cache()
+
+
+def watch_memory(limit: float | None, exceeded: Callable[[], None]) -> None:
+    """Call `exceeded`, once, when this process takes more memory than it may.
+
+    Args:
+        limit: In GB; None for no limit.
+        exceeded: Called in a thread of its own.
+    """
+
+    if limit is None:
+        return
+
+    def watch(limit: float) -> None:
+        while _resident_gigabytes() <= limit:
+            time.sleep(WATCH_SECONDS)
+        exceeded()
+
+    threading.Thread(target=watch, args=(limit,), daemon=True).start()
+
+
+def _resident_gigabytes() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
 def _evaluate(evaluator: "Evaluator", job: Job, connection: Connection) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from nas.errors import TrialError
 from nas.search.executors import Failed, Job, Report
-from nas.search.executors._worker import Share, report, work
+from nas.search.executors._worker import TOO_LARGE, Share, report, work
 
 START_ATTEMPTS = 3
 
@@ -32,10 +32,16 @@ class _Worker:
     started: float = 0.0
     limit: float = math.inf
     overdue: bool = False
+    sent: bool = False
 
     @property
     def idle(self) -> bool:
         return not self.waiting and not self.running
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may run on its device."""
+        return any(job.alone for job in [*self.waiting, *self.running])
 
     def start(self, numbers: Sequence[int], limit: float | None) -> None:
         """These jobs have begun; together they may take as long as one after another."""
@@ -46,6 +52,7 @@ class _Worker:
 
     def end(self, number: int) -> None:
         self.running = [job for job in self.running if job.number != number]
+        self.sent = not self.idle
 
 
 class LocalExecutor:
@@ -59,6 +66,7 @@ class LocalExecutor:
         shares: What each worker may use.
         log: File that receives whatever the workers print.
         time_limit: Seconds that a trial may take; None for no limit.
+        memory_limit: Memory that a worker may take, in GB; None for no limit.
     """
 
     def __init__(
@@ -67,25 +75,47 @@ class LocalExecutor:
         shares: list[Share],
         log: Path,
         time_limit: float | None = None,
+        memory_limit: float | None = None,
     ) -> None:
         self._experiment = experiment
         self._log = log
         self._time_limit = time_limit
+        self._memory_limit = memory_limit
         self._deaths_at_start = 0
         self._workers = [self._spawn(share) for share in shares]
 
     @property
     def room(self) -> int:
         """Workers without a job; one that is still loading counts, and takes its jobs when ready."""
-        return sum(worker.idle for worker in self._workers)
+        return len(self._free())
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Hand a group of jobs to an idle worker, one that is ready if there is any."""
-        idle = [worker for worker in self._workers if worker.idle]
-        worker = min(idle, key=lambda worker: not worker.ready)
+        worker = min(self._free(), key=lambda worker: not worker.ready)
         worker.waiting = list(jobs)
-        with suppress(OSError):  # it has just died: `wait` finds out and reports
-            worker.connection.send(worker.waiting)
+        self._send()
+
+    def _free(self) -> list[_Worker]:
+        return [
+            worker
+            for worker in self._workers
+            if worker.idle and not any(other.alone for other in self._neighbours(worker))
+        ]
+
+    def _neighbours(self, worker: _Worker) -> list[_Worker]:
+        """The other workers on its GPU; without GPUs all of them, who share the machine's memory."""
+        return [
+            other for other in self._workers if other is not worker and other.share.gpu == worker.share.gpu
+        ]
+
+    def _send(self) -> None:
+        """Send what waits to its worker, once that may begin."""
+        for worker in self._workers:
+            busy = worker.alone and not all(other.idle for other in self._neighbours(worker))
+            if worker.waiting and not worker.sent and not busy:
+                worker.sent = True
+                with suppress(OSError):  # it has just died: `wait` finds out and reports
+                    worker.connection.send(worker.waiting)
 
     def wait(self, seconds: float) -> list[Report]:
         """What has happened, waiting for at most so long until something has."""
@@ -101,6 +131,7 @@ class LocalExecutor:
             worker.process.kill()
             worker.process.join()
             reports += self._receive(worker)  # it may have ended in time, and have been killed idle
+        self._send()
         return reports
 
     def _is_overdue(self, worker: _Worker) -> bool:
@@ -159,19 +190,20 @@ class LocalExecutor:
             self._deaths_at_start += 1
             if self._deaths_at_start >= START_ATTEMPTS:
                 raise RuntimeError(f"workers die before they are ready ({cause}); see {self._log}")
-        if worker.waiting:
-            replacement.waiting = worker.waiting
-            replacement.connection.send(worker.waiting)
+        replacement.waiting = worker.waiting
         error = TrialError("lost_worker", f"the worker process died: {cause}")
         if worker.overdue:
             error = TrialError("time_limit", f"it took longer than {worker.limit:g} seconds")
+        if worker.process.exitcode == TOO_LARGE:
+            error = TrialError("out_of_memory", f"its worker took more than {self._memory_limit:g} GB")
         seconds = time.perf_counter() - worker.started
         return [Failed(job.number, error, seconds) for job in worker.running]
 
     def _spawn(self, share: Share) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, self._experiment, share, self._log), daemon=True)
+        arguments = (theirs, self._experiment, share, self._log, self._memory_limit)
+        process = context.Process(target=work, args=arguments, daemon=True)
         with _deaf_to_ctrl_c():
             process.start()
         theirs.close()
@@ -189,15 +221,19 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def shares(workers: int | str) -> list[Share]:
-    """Divide this machine among workers: a GPU each where there are GPUs, else the cores.
+def shares(
+    workers: int | str, workers_per_gpu: int = 1, devices: Sequence[str] | str = "auto"
+) -> list[Share]:
+    """Divide this machine among workers: its GPUs where there are any, else the cores.
 
     Args:
-        workers: Number of workers; `auto` is one per GPU, or one per core without a GPU.
+        workers: Number of workers; `auto` is `workers_per_gpu` for every GPU, or one per core without a GPU.
+        workers_per_gpu: Workers that share a GPU.
+        devices: Index or UUID of the GPUs to use; `auto` takes all that are visible.
     """
-    gpus = _visible_gpus()
+    gpus = _visible_gpus() if isinstance(devices, str) else list(devices)
     cores = len(os.sched_getaffinity(0))
-    count = (len(gpus) or cores) if workers == "auto" else int(workers)
+    count = (len(gpus) * workers_per_gpu or cores) if workers == "auto" else int(workers)
     threads = max(1, cores // count)
     return [Share(threads, gpus[index % len(gpus)] if gpus else None) for index in range(count)]
 

@@ -46,6 +46,8 @@ class RayExecutor:
 
     def __init__(self, experiment: Experiment, dataset: Any, storage: Path) -> None:
         self._execution = execution = experiment.execution
+        workers = None if execution.workers == "auto" else int(execution.workers)
+        self._asked = execution.max_concurrent or workers
         self._owns_ray = _connect(execution.address)
         try:
             from nas.search.executors import _tune
@@ -70,7 +72,7 @@ class RayExecutor:
         if time.monotonic() - self._counted > COUNT_EVERY_SECONDS:
             self._counted = time.monotonic()
             self._places = max(1, _places(self._execution.cpus_per_trial, self._execution.gpus_per_trial))
-        return (self._execution.max_concurrent or self._places) - len(self._desk.groups)
+        return (self._asked or self._places) - len(self._desk.groups)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Hand a group of jobs to Tune."""
