@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from nas.space import Architecture as Architecture
     from nas.space import Choice as Choice
     from nas.space import Component as Component
+    from nas.space import Expression as Expression
     from nas.space import Float as Float
     from nas.space import Int as Int
+    from nas.space import Modality as Modality
     from nas.space import SearchSpace as SearchSpace
     from nas.sparse import SparseLinear as SparseLinear
     from nas.topologies import Edges as Edges
@@ -41,7 +43,16 @@ _HOMES = {
     "nas.modality": ("ModalitySpec", "Task"),
     "nas.network": ("Network", "build"),
     "nas.registry": ("available", "create", "get", "register"),
-    "nas.space": ("Architecture", "Choice", "Component", "Float", "Int", "SearchSpace"),
+    "nas.space": (
+        "Architecture",
+        "Choice",
+        "Component",
+        "Expression",
+        "Float",
+        "Int",
+        "Modality",
+        "SearchSpace",
+    ),
     "nas.results.exported": ("load",),
     "nas.sparse": ("SparseLinear",),
     "nas.topologies": ("Edges",),

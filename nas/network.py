@@ -195,7 +195,7 @@ def identity(
         edges.update(np.asarray([layer.out_features, layer.in_features, len(layer.edges)]).tobytes())
         edges.update(layer.edges.source.tobytes())
         edges.update(layer.edges.target.tobytes())
-    return Architecture({"tree": _without_topologies(architecture), "edges": edges.hexdigest()}).id
+    return Architecture({"rest": _without_topologies(architecture), "edges": edges.hexdigest()}).id
 
 
 def _without_topologies(tree: Any) -> Any:

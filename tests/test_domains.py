@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.space import Choice, Float, Int
+from nas.space import Choice, Expression, Float, Int
 from nas.space.domains import domain_from_data
 
 
@@ -29,7 +29,8 @@ def floats(draw):
 
 plain = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9).map(lambda x: x + 0.0) | st.text()
 choices = st.lists(plain, min_size=1, max_size=6, unique_by=lambda v: (isinstance(v, bool), v)).map(Choice)
-domains = ints() | floats() | choices
+expressions = st.builds(Expression, st.sampled_from([("f",), ("f", "g", "h")]), st.integers(1, 5))
+domains = ints() | floats() | choices | expressions
 
 
 @given(domains, st.integers(0, 2**32))

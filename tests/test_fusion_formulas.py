@@ -67,7 +67,7 @@ def parameters(module: nn.Module) -> int:
     [
         ("sum", lambda h: sum(h, torch.zeros(D))),
         ("mean", lambda h: sum(h, torch.zeros(D)) / max(len(h), 1)),
-        ("max", lambda h: torch.tensor([max((float(x[i]) for x in h), default=0.0) for i in range(D)])),
+        ("max", lambda h: torch.tensor([max((x[i].item() for x in h), default=0.0) for i in range(D)])),
         (
             "product",
             lambda h: torch.tensor([math.prod((float(x[i]) for x in h), start=1.0) for i in range(D)]),
@@ -222,6 +222,87 @@ def test_mmtm_excites_each_modality_by_what_all_say():
     fused, gates = module(features := vectors((D, D, D)), SUBSETS, return_gates=True)
     split = torch.stack(fused.split(D, 1))
     torch.testing.assert_close(split, gates["weights"] * torch.stack(features))
+
+
+@pytest.mark.parametrize("condition", [0, 2])
+def test_film_modulates_the_other_modalities_by_the_conditioning_one(condition):
+    module = fusion("film", condition=condition, out_dim=D)
+
+    def formula(sample):
+        fused = torch.zeros(D)
+        for place, m in enumerate(m for m in range(3) if m != condition):
+            vector = affine(module.project[place], sample[m]) if m in sample else torch.zeros(D)
+            scale, shift = torch.zeros(D), torch.zeros(D)
+            if condition in sample:
+                scale, shift = affine(module.modulate[place], sample[condition]).split(D)
+            fused = fused + (1 + scale) * vector + shift
+        return fused
+
+    assert_formula(module, formula, vectors())
+
+
+def test_a_modality_that_is_not_there_conditions_nothing():
+    with pytest.raises(ValueError, match="no modality 3 to condition on; give 0 to 2"):
+        nas.create("fusion", "film", [D] * 3, condition=3)
+
+
+TREES = [
+    ["add", ["mul", 0, 2], 1],
+    ["cat", ["max", 0, 1], 2],
+    ["mean", 0, ["cat", 1, 2]],
+    ["cat", 1, ["cat", 0, 2]],
+    ["max", ["mean", 0, 1], 2],
+    ["mul", ["add", 1, 2], 0],
+]
+
+
+def tree_value(module: nn.Module, tree, sample: dict[int, Tensor], layers) -> Tensor | None:
+    """The value of a canonical tree over what is there; None for nothing."""
+    if isinstance(tree, int):
+        return sample.get(tree)
+    operator, (left, right) = tree[0], [tree_value(module, side, sample, layers) for side in tree[1:]]
+    layer = next(layers) if operator == "cat" else None
+    there = [value for value in (left, right) if value is not None]
+    if not there:
+        return None
+    if layer is not None:
+        sides = [torch.zeros(D) if value is None else value for value in (left, right)]
+        return affine(layer, torch.cat(sides)).clamp(min=0)
+    if len(there) == 1:
+        return there[0]
+    a, b = there
+    return {"add": a + b, "mul": a * b, "max": torch.maximum(a, b), "mean": 0.5 * a + 0.5 * b}[operator]
+
+
+@pytest.mark.parametrize("tree", TREES, ids=str)
+def test_tree_combines_what_is_there_along_its_branches(tree):
+    module = fusion("tree", (D, 6, D), expression=tree)
+    assert len(module.layers) == str(tree).count("cat")
+
+    def formula(sample):
+        aligned = {m: module.project[m](h) for m, h in sample.items()}
+        value = tree_value(module, module.expression, aligned, iter(module.layers))
+        return torch.zeros(D) if value is None else value
+
+    assert_formula(module, formula, vectors((D, 6, D)))
+
+
+def test_the_order_of_a_trees_sides_makes_no_difference():
+    torch.manual_seed(1)
+    one = nas.create("fusion", "tree", [D] * 3, expression=["cat", ["mul", 2, 0], 1])
+    torch.manual_seed(1)
+    other = nas.create("fusion", "tree", [D] * 3, expression=["cat", 1, ["mul", 0, 2]])
+    features = vectors((D, D, D))
+    assert one.expression == ("cat", ("mul", 0, 2), 1)
+    assert torch.equal(one(features), other(features))
+
+
+@pytest.mark.parametrize("tree", [["add", 0, 1], ["add", 0, ["add", 1, 1]], ["sub", 0, ["add", 1, 2]], 0])
+def test_a_tree_over_other_modalities_is_refused(tree):
+    with pytest.raises(
+        ValueError, match="is no expression here; allowed are trees of add, mul, cat, max, mean"
+    ):
+        nas.create("fusion", "tree", [D] * 3, expression=tree)
 
 
 # --- tokens -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nas
-from nas import Architecture, Choice, Float, Int, ModalitySpec, SearchSpace
+from nas import Architecture, Choice, Expression, Float, Int, ModalitySpec, SearchSpace
 from nas.errors import KeyPathError
 from nas.registry import load_plugins
 from nas.space.assemble import assemble
@@ -28,6 +28,7 @@ finite_leaves = (
     | st.sampled_from(
         [Choice("x", "y"), Choice(0.0, 0.5, 1.0), Choice(True, 1, "1"), Choice(None, 3), Choice("z")]
     )
+    | st.sampled_from([Expression(("f", "g"), 2), Expression(("f",), 3)])
 )
 leaves = finite_leaves | st.sampled_from([Float(0, 1), Float(1e-4, 1.0, log=True), Float(2, 2), Int(1, 99)])
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nas.modality import ModalitySpec
 from nas.registry import KINDS, available, create, get, hyper_parameters, unset
 from nas.space import Component
+from nas.space.domains import for_modalities
 
 SAMPLES = 4
 SPECS = {
@@ -134,8 +135,8 @@ _CASES: dict[str, type[Case]] = {
 def cases(kind: str, name: str, component: type, settings: dict[str, Any]) -> Iterator[Case]:
     own = {key: value for key, value in settings.items() if key in KINDS[kind].given}
     pinned = {key: value for key, value in settings.items() if key not in own}
-    variants = _variants(kind, component, pinned)
     for place, given in enumerate(_given(kind, component, own)):
+        variants = _variants(kind, component, pinned, len(given.get("dims", SEGMENTS)))
         # a fusion's settings with three modalities, and with all other widths the simplest alone
         for variant in variants[:1] if kind == "fusion" and place else variants:
             yield _CASES.get(kind, Case)(kind, name, given, variant)
@@ -179,10 +180,12 @@ def _widths(component: type) -> list[list[int]]:
     return equal + [list(UNEQUAL[:count]) for count in counts if 1 < count <= len(UNEQUAL)]
 
 
-def _variants(kind: str, component: type, pinned: dict[str, Any]) -> list[dict[str, Any]]:
+def _variants(kind: str, component: type, pinned: dict[str, Any], modalities: int) -> list[dict[str, Any]]:
     """Settings of the builds: the defaults, samples of the domains, every component that fits."""
     domains: dict[str, Any] = getattr(component, "domains", {})
-    free = {name: domain for name, domain in domains.items() if name not in pinned}
+    free = {
+        name: for_modalities(domain, modalities) for name, domain in domains.items() if name not in pinned
+    }
     slots = {name: _fitting(domain) for name, domain in free.items() if isinstance(domain, Component)}
     plain = {name: domain for name, domain in free.items() if name not in slots}
     rng = np.random.default_rng(0)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 from nas.contract._cases import SPECS
 from nas.errors import near_misses
 from nas.registry import hyper_parameters
-from nas.space import Component
+from nas.space import Component, Modality
 
 Subject: TypeAlias = tuple[str, type]
 """A kind and a class of it."""
@@ -23,8 +23,9 @@ def _domains_are_arguments(subject: Subject) -> Iterator[str]:
     for name, domain in getattr(component, "domains", {}).items():
         if name not in known:
             yield f"{name!r} is not a hyper-parameter of the constructor; {near_misses(name, known)}"
-        if not isinstance(domain, Component) and not hasattr(domain, "sample"):
-            yield f"{name!r} is {domain!r}; give nas.Int, nas.Float, nas.Choice or nas.Component"
+        if not isinstance(domain, Component | Modality) and not hasattr(domain, "sample"):
+            allowed = "nas.Int, nas.Float, nas.Choice, nas.Expression, nas.Modality or nas.Component"
+            yield f"{name!r} is {domain!r}; give {allowed}"
 
 
 def _declares_kinds(subject: Subject) -> Iterator[str]:

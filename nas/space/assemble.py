@@ -1,6 +1,7 @@
 """From the data of a space file to a `SearchSpace`, with the registry's components filled in."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -8,7 +9,16 @@ from nas.errors import KeyPathError, RequestError, near_misses
 from nas.modality import ModalitySpec, encoder_misfit
 from nas.registry import available, get, hyper_parameters, uninstalled, unset
 from nas.space.architecture import Architecture
-from nas.space.domains import Choice, Component, Domain, Float, Int, domain_from_data
+from nas.space.domains import (
+    Choice,
+    Component,
+    Domain,
+    Expression,
+    Float,
+    Int,
+    domain_from_data,
+    for_modalities,
+)
 from nas.space.search_space import Fixed, Group, Node, SearchSpace, Select
 
 SLOTS = ("dim", "encoders", "connector", "fusion", "head", "training")
@@ -16,6 +26,21 @@ DIM = Int(16, 128, log=True)
 
 Path: TypeAlias = tuple[str, ...]
 Misfit: TypeAlias = Callable[[type], str | None]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a component goes.
+
+    Args:
+        kind: Its kind.
+        modalities: Number of modalities of the data.
+        misfit: Why a component does not fit; None where it does.
+    """
+
+    kind: str
+    modalities: int
+    misfit: Misfit = lambda component: None
 
 
 def assemble(data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) -> SearchSpace:
@@ -31,15 +56,17 @@ def assemble(data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) ->
     """
     data = _mapping(data, ())
     _known_keys(data, SLOTS, ())
-    specs = list(modalities.values())
+    count = len(modalities)
     slots: dict[str, Node] = {
         "dim": _dim(data.get("dim", DIM.to_data())),
         "encoders": _encoders(data.get("encoders", {}), modalities),
-        "connector": _component(data.get("connector", EVERYTHING), "connector", ("connector",)),
+        "connector": _component(data.get("connector", EVERYTHING), Slot("connector", count), ("connector",)),
         "fusion": _component(
-            data.get("fusion", EVERYTHING), "fusion", ("fusion",), lambda c: _fusion_misfit(c, len(specs))
+            data.get("fusion", EVERYTHING),
+            Slot("fusion", count, lambda component: _fusion_misfit(component, count)),
+            ("fusion",),
         ),
-        "head": _component(data.get("head", EVERYTHING), "head", ("head",)),
+        "head": _component(data.get("head", EVERYTHING), Slot("head", count), ("head",)),
     }
     training = _mapping(data.get("training", {}), ("training",))
     if training:
@@ -68,8 +95,8 @@ def _encoders(data: Any, modalities: Mapping[str, ModalitySpec]) -> Group:
     children = {}
     for name, spec in modalities.items():
         key = name if name in given else spec.kind
-        misfit = partial(encoder_misfit, spec=spec)
-        children[name] = _component(given.get(key, EVERYTHING), "encoder", ("encoders", key), misfit)
+        slot = Slot("encoder", len(modalities), partial(encoder_misfit, spec=spec))
+        children[name] = _component(given.get(key, EVERYTHING), slot, ("encoders", key))
     return Group(children)
 
 
@@ -81,20 +108,21 @@ def _fusion_misfit(component: type, count: int) -> str | None:
     return f"takes {wanted} modalities, and there are {count}"
 
 
-def _component(data: Any, kind: str, path: Path, misfit: Misfit = lambda component: None) -> Select:
+def _component(data: Any, slot: Slot, path: Path) -> Select:
     """Read a component slot: a name, `{name: settings}`, or `{choice: all | names | {name: settings}}`."""
     if isinstance(data, Mapping) and set(data) == {"choice"}:
-        return _choice(data["choice"], kind, (*path, "choice"), misfit)
-    return Select(kind, dict([_option(data, kind, path, misfit)]))
+        return _choice(data["choice"], slot, (*path, "choice"))
+    return Select(slot.kind, dict([_option(data, slot, path)]))
 
 
-def _choice(data: Any, kind: str, path: Path, misfit: Misfit) -> Select:
+def _choice(data: Any, slot: Slot, path: Path) -> Select:
+    kind = slot.kind
     if data == "all":
         components = {name: get(kind, name) for name in available(kind)}
         data = [
             name
             for name, component in components.items()
-            if misfit(component) is None and not unset(kind, component) and not uninstalled(component)
+            if slot.misfit(component) is None and not unset(kind, component) and not uninstalled(component)
         ]
         if not data:
             raise KeyPathError(path, f"no {kind} fits here; registered are: {', '.join(available(kind))}")
@@ -104,14 +132,15 @@ def _choice(data: Any, kind: str, path: Path, misfit: Misfit) -> Select:
         raise KeyPathError(
             path, f"{data!r} is no choice; give `all`, a list of {kind} names, or {{name: settings}}"
         )
-    options = [_option(item, kind, path, misfit) for item in data]
+    options = [_option(item, slot, path) for item in data]
     names = [name for name, _ in options]
     if len(set(names)) < len(names):
         raise KeyPathError(path, f"a {kind} is given twice: {', '.join(names)}")
     return Select(kind, dict(options))
 
 
-def _option(data: Any, kind: str, path: Path, misfit: Misfit) -> tuple[str, Group]:
+def _option(data: Any, slot: Slot, path: Path) -> tuple[str, Group]:
+    kind = slot.kind
     if isinstance(data, str):
         data = {data: {}}
     if not isinstance(data, Mapping) or len(data) != 1:
@@ -121,17 +150,21 @@ def _option(data: Any, kind: str, path: Path, misfit: Misfit) -> tuple[str, Grou
         component = get(kind, name)
     except RequestError as error:
         raise KeyPathError(path, str(error)) from None
-    if reason := misfit(component):
-        fitting = [other for other in available(kind) if misfit(get(kind, other)) is None]
+    if reason := slot.misfit(component):
+        fitting = [other for other in available(kind) if slot.misfit(get(kind, other)) is None]
         raise KeyPathError(path, f"{kind} {name!r} {reason}; fitting: {', '.join(fitting) or 'none'}")
     if reason := uninstalled(component):
         raise KeyPathError(path, f"{kind} {name!r} {reason}")
-    return name, _settings(settings, kind, component, (*path, name))
+    return name, _settings(settings, slot, component, (*path, name))
 
 
-def _settings(data: Any, kind: str, component: type, path: Path) -> Group:
+def _settings(data: Any, slot: Slot, component: type, path: Path) -> Group:
+    kind = slot.kind
     given = _mapping({} if data is None else data, path)
-    domains = _domains(component, given, path)
+    domains = {
+        name: for_modalities(domain, slot.modalities)
+        for name, domain in _domains(component, given, path).items()
+    }
     additions = ["sparsify"] if kind == "encoder" else []
     _known_keys(given, [*hyper_parameters(kind, component), *additions], path)
     for name in unset(kind, component, given):
@@ -140,9 +173,9 @@ def _settings(data: Any, kind: str, component: type, path: Path) -> Group:
     for name in [*domains, *(name for name in given if name not in domains)]:
         own = domains.get(name)
         if name in additions:
-            children[name] = _sparsify(given[name], (*path, name))
+            children[name] = _sparsify(given[name], slot, (*path, name))
         elif isinstance(own, Component):
-            children[name] = _nested(given.get(name, EVERYTHING), own, (*path, name))
+            children[name] = _nested(given.get(name, EVERYTHING), own, slot, (*path, name))
         elif name in given:
             optional = given[name] is None and hyper_parameters(kind, component)[name].default is None
             children[name] = _hyper_parameter(given[name], (*path, name), None if optional else own)
@@ -168,19 +201,22 @@ def _domains(component: type, given: Mapping[str, Any], path: Path) -> dict[str,
     return domains
 
 
-def _sparsify(data: Any, path: Path) -> Group:
+def _sparsify(data: Any, slot: Slot, path: Path) -> Group:
     given = _mapping({} if data is None else data, path)
     _known_keys(given, SPARSIFY, path)
     return Group(
-        {name: _nested(given.get(name, EVERYTHING), slot, (*path, name)) for name, slot in SPARSIFY.items()}
+        {
+            name: _nested(given.get(name, EVERYTHING), own, slot, (*path, name))
+            for name, own in SPARSIFY.items()
+        }
     )
 
 
-def _nested(data: Any, slot: Component, path: Path) -> Select:
+def _nested(data: Any, own: Component, slot: Slot, path: Path) -> Select:
     def misfit(component: type) -> str | None:
-        return None if slot.fits(component) else f"does not fit ({slot})"
+        return None if own.fits(component) else f"does not fit ({own})"
 
-    return _component(data, slot.kind, path, misfit)
+    return _component(data, replace(slot, kind=own.kind, misfit=misfit), path)
 
 
 def _hyper_parameter(data: Any, path: Path, own: Domain | None = None) -> Fixed | Domain:
@@ -198,13 +234,35 @@ def _hyper_parameter(data: Any, path: Path, own: Domain | None = None) -> Fixed 
         except ValueError:
             reason = "give text, a finite number, true, false, null or a list"
             raise KeyPathError(path, f"{data!r} cannot be a value; {reason}") from None
-    if own is not None and not _same_type(node, own):
+    if own is not None and not _fits(node, own):
         raise KeyPathError(path, f"{data!r} does not fit; the component's own domain is {own}")
-    return node
+    return _completed(node, path, own)
 
 
-def _same_type(node: Fixed | Domain, own: Domain) -> bool:
-    return all(any(_alike(value, one) for one in extremes(own)) for value in extremes(node))
+def _fits(node: Fixed | Domain, own: Domain) -> bool:
+    """Whether a node has the type of a component's own domain; an expression has to be one of it."""
+    match node, own:
+        case Fixed(value), Expression():
+            return own.contains(value)
+        case Expression(operators, operands), Expression():
+            return set(operators) <= set(own.operators) and operands in (None, own.operands)
+        case (Expression(), _) | (_, Expression()):
+            return False
+        case _:
+            return all(any(_alike(value, one) for one in extremes(own)) for value in extremes(node))
+
+
+def _completed(node: Fixed | Domain, path: Path, own: Domain | None) -> Fixed | Domain:
+    """A node with what its component knows: an expression is written in one way, and of given operands."""
+    match node, own:
+        case Fixed(value), Expression():
+            return Fixed(Architecture({"value": own.canonical(value)}).to_data()["value"])
+        case Expression(operators, None), Expression(_, operands):
+            return Expression(operators, operands)
+        case Expression(_, None), _:
+            raise KeyPathError(path, "the number of operands is open; give it, as in `operands: 3`")
+        case _:
+            return node
 
 
 def _alike(value: Any, one: Any) -> bool:

@@ -6,11 +6,15 @@ A domain is the one source for sampling, mutation, validation and documentation 
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
 
-Value: TypeAlias = bool | int | float | str | None
+from nas.space import _trees
+
+Scalar: TypeAlias = bool | int | float | str | None
+Value: TypeAlias = Scalar | tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -137,9 +141,9 @@ class Choice:
             not a plain value.
     """
 
-    options: tuple[Value, ...]
+    options: tuple[Scalar, ...]
 
-    def __init__(self, *options: Value | Iterable[Value]) -> None:
+    def __init__(self, *options: Scalar | Iterable[Scalar]) -> None:
         first = options[0] if len(options) == 1 else None
         given = tuple(first) if isinstance(first, list | tuple) else options
         values = tuple(value.item() if isinstance(value, np.generic) else value for value in given)
@@ -159,7 +163,7 @@ class Choice:
         """Number of values."""
         return len(self.options)
 
-    def sample(self, rng: np.random.Generator) -> Value:
+    def sample(self, rng: np.random.Generator) -> Scalar:
         """A random value of the domain."""
         return self.options[int(rng.integers(len(self.options)))]
 
@@ -167,11 +171,11 @@ class Choice:
         """Whether a value is one of the domain, of the right type."""
         return any(_same(value, option) for option in self.options)
 
-    def option(self, value: object) -> Value:
+    def option(self, value: object) -> Scalar:
         """The option that equals `value`, as it was given: 1.0, where an architecture writes 1."""
         return next(option for option in self.options if _same(value, option))
 
-    def __iter__(self) -> Iterator[Value]:
+    def __iter__(self) -> Iterator[Scalar]:
         return iter(self.options)
 
     def to_data(self) -> dict[str, Any]:
@@ -207,12 +211,155 @@ class Component:
         return f"any {self.kind}{requires}{instead}"
 
 
-Domain: TypeAlias = Int | Float | Choice
+@dataclass(frozen=True)
+class Expression:
+    """Expressions of operands, each used once, and symmetric operators of two: binary trees.
+
+    A value is the number of an operand or `(operator, left, right)`, such as `("add", 0, ("mul", 1, 2))`;
+    in a file and in an architecture these are lists. Expressions that differ in the order of two sides
+    alone are the same: the one with the smaller operand on the left stands for all.
+
+    Args:
+        operators: Names of the operators.
+        operands: Number of operands; None in the class of a component means one per modality.
+
+    Raises:
+        ValueError: There is no operator, one is given twice or is no text, or there is no operand.
+    """
+
+    operators: tuple[str, ...]
+    operands: int | None = None
+
+    def __post_init__(self) -> None:
+        names = tuple(self.operators)
+        if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            raise ValueError(f"operators must be names, each once and at least one, not {list(names)!r}")
+        if self.operands is not None and (not _is_int(self.operands) or self.operands < 1):
+            raise ValueError(f"operands must be a whole number from 1 on, not {self.operands!r}")
+        object.__setattr__(self, "operators", names)
+
+    def for_modalities(self, count: int) -> "Expression":
+        """The domain with an operand per modality, where it says nothing else."""
+        return Expression(self.operators, count) if self.operands is None else self
+
+    @property
+    def size(self) -> int:
+        """Number of values: (2n − 3)!! trees of n operands, each with an operator at n − 1 nodes."""
+        return math.prod(part.size for part in self.parts.values())
+
+    def sample(self, rng: np.random.Generator) -> Value:
+        """A random value of the domain, each equally likely."""
+        return self.join({name: part.sample(rng) for name, part in self.parts.items()})
+
+    def contains(self, value: object) -> bool:
+        """Whether a value is one of the domain, with its sides in any order."""
+        return _trees.is_tree(value, self.operators) and sorted(_trees.leaves(value)) == list(
+            range(self._count)
+        )
+
+    def canonical(self, value: Any) -> Value:
+        """The value that stands for all that differ from this one in the order of sides."""
+        tree: Value = _trees.canonical(value)
+        return tree
+
+    @property
+    def parts(self) -> dict[str, Choice]:
+        """Plain domains that together stand for this one: every combination is a value, and no two the same.
+
+        Operand k = 1, 2, … joins the expression of those before it at a place, with an operator.
+        """
+        parts = {}
+        for operand in range(1, self._count):
+            parts[f"place{operand}"] = Choice(*range(2 * operand - 1))
+            parts[f"operator{operand}"] = Choice(*self.operators)
+        return parts
+
+    def split(self, value: Any) -> dict[str, Value]:
+        """The values of the parts for a value."""
+        places, operators = _trees.growth(_trees.canonical(value))
+        return {f"place{k}": place for k, place in places.items()} | {
+            f"operator{k}": operator for k, operator in operators.items()
+        }
+
+    def join(self, parts: Mapping[str, Any]) -> Value:
+        """The value for values of the parts."""
+        operands = range(1, self._count)
+        places = {operand: parts[f"place{operand}"] for operand in operands}
+        tree: Value = _trees.grown(places, {operand: parts[f"operator{operand}"] for operand in operands})
+        return tree
+
+    def cross(self, one: Any, other: Any, rng: np.random.Generator) -> Value:
+        """One value with a random subtree of the other in it; of two operands, either of them."""
+        taken = _trees.subtrees(_trees.canonical(other))
+        if not taken:
+            return self.canonical((one, other)[int(rng.integers(2))])
+        tree: Value = _trees.transplanted(_trees.canonical(one), taken[int(rng.integers(len(taken)))])
+        return tree
+
+    def __iter__(self) -> Iterator[Value]:
+        parts = self.parts
+        return (self.join(dict(zip(parts, values, strict=True))) for values in product(*parts.values()))
+
+    def to_data(self) -> dict[str, Any]:
+        """The domain as it stands in a file."""
+        return {"expression": list(self.operators)} | _unless_default(self, operands=None)
+
+    def __str__(self) -> str:
+        operands = "the modalities" if self.operands is None else f"{self.operands} operands"
+        return f"trees of {', '.join(self.operators)} over {operands}"
+
+    @property
+    def _count(self) -> int:
+        if self.operands is None:
+            raise ValueError("the number of operands is open; give `operands`, or see `for_modalities`")
+        return self.operands
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One of the modalities, by its number: for the class of a component, which does not know how many."""
+
+    def for_modalities(self, count: int) -> Choice:
+        """The numbers 0 … count − 1."""
+        return Choice(*range(count))
+
+    def __str__(self) -> str:
+        return "any modality"
+
+
+Plain: TypeAlias = Int | Float | Choice
+Domain: TypeAlias = Plain | Expression
+
+
+def plain_domains(path: str, domain: Domain) -> dict[str, Plain]:
+    """A domain as one or more that hold plain values, for algorithms that know no others."""
+    if isinstance(domain, Expression):
+        return {f"{path}.{name}": part for name, part in domain.parts.items()}
+    return {path: domain}
+
+
+def to_plain(path: str, domain: Domain, value: Value) -> dict[str, Value]:
+    """A value of a domain as values of its `plain_domains`."""
+    if isinstance(domain, Expression):
+        return {f"{path}.{name}": part for name, part in domain.split(value).items()}
+    return {path: value}
+
+
+def from_plain(path: str, domain: Domain, values: Mapping[str, Value]) -> Value:
+    """The value of a domain from values of its `plain_domains`."""
+    if isinstance(domain, Expression):
+        return domain.join({name: values[f"{path}.{name}"] for name in domain.parts})
+    return values[path]
+
+
+def for_modalities(domain: Any, count: int) -> Any:
+    """A domain of a component's class where there are so many modalities."""
+    return domain.for_modalities(count) if hasattr(domain, "for_modalities") else domain
 
 
 def domain_from_data(data: Mapping[str, Any]) -> Domain:
     """Read a domain as it stands in a file: `{int: [1, 8], step: 2}`, `{float: [0, 1], log: true}`,
-    `{choice: [a, b]}`.
+    `{choice: [a, b]}`, `{expression: [add, mul], operands: 3}`.
 
     Raises:
         ValueError: The mapping is no domain, or the domain is empty or inverted.
@@ -221,10 +368,11 @@ def domain_from_data(data: Mapping[str, Any]) -> Domain:
         "int": (Int, {"log", "step"}),
         "float": (Float, {"log"}),
         "choice": (Choice, set()),
+        "expression": (Expression, {"operands"}),
     }
     kinds = [key for key in data if key in known]
     if len(kinds) != 1:
-        raise ValueError(f"{dict(data)!r} is not a domain; give one of int, float, choice")
+        raise ValueError(f"{dict(data)!r} is not a domain; give one of {', '.join(known)}")
     kind = kinds[0]
     make, options = known[kind]
     extra = {key: value for key, value in data.items() if key != kind}
@@ -235,9 +383,10 @@ def domain_from_data(data: Mapping[str, Any]) -> Domain:
     bounds = data[kind]
     if not isinstance(bounds, list | tuple):
         raise ValueError(f"{kind!r} takes a list, not {bounds!r}")
-    if kind != "choice" and len(bounds) != 2:
+    if kind in ("int", "float") and len(bounds) != 2:
         raise ValueError(f"{kind!r} takes [low, high], not {bounds!r}")
-    domain: Domain = Choice(list(bounds)) if kind == "choice" else make(*bounds, **extra)
+    arguments = bounds if kind in ("int", "float") else [bounds]
+    domain: Domain = make(*arguments, **extra)
     return domain
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nas.space.architecture import Architecture
-from nas.space.domains import Choice, Domain, Float, Int, Value
+from nas.space.domains import Choice, Domain, Expression, Float, Value
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Select:
         return Choice(*self.options)
 
 
-Node: TypeAlias = Fixed | Int | Float | Choice | Group | Select
+Node: TypeAlias = Fixed | Domain | Group | Select
 Choose: TypeAlias = Callable[[str, Domain], Value]
 
 
@@ -181,6 +181,8 @@ def _as_drawn(domain: Domain, value: Any) -> Value:
             return float(value)
         case Choice():
             return domain.option(value)
+        case Expression():
+            return domain.canonical(value)
         case _:
             return value
 

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas.experiment import Direction
 from nas.results.records import COMPLETE, FAILED, PRUNED, REJECTED, RUNNING, WAITING, History, Record
 from nas.space import Architecture, Choice, Domain, Float, Int, SearchSpace
+from nas.space.domains import Plain, Value, from_plain, plain_domains, to_plain
 
 STATES = {
     COMPLETE: TrialState.COMPLETE,
@@ -31,7 +32,7 @@ STATES = {
 }
 
 
-def distribution(domain: Domain) -> BaseDistribution:
+def distribution(domain: Plain) -> BaseDistribution:
     """A domain as Optuna writes it."""
     match domain:
         case Int(low, high, log, step):
@@ -46,11 +47,12 @@ def parameters(
     space: SearchSpace, architecture: Architecture
 ) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
     """The decisions behind an architecture as Optuna's parameters and distributions."""
-    decisions = space.decisions(architecture)
-    return (
-        {path: value for path, (_, value) in decisions.items()},
-        {path: distribution(domain) for path, (domain, _) in decisions.items()},
-    )
+    values: dict[str, Any] = {}
+    distributions: dict[str, BaseDistribution] = {}
+    for path, (domain, value) in space.decisions(architecture).items():
+        values |= to_plain(path, domain, value)
+        distributions |= {name: distribution(part) for name, part in plain_domains(path, domain).items()}
+    return values, distributions
 
 
 def note_constraints(study: optuna.Study, trial_id: int, excesses: Mapping[str, float]) -> None:
@@ -234,7 +236,12 @@ def _question(record: Record) -> tuple[Architecture, int]:
     return record.architecture, record.asked_after
 
 
-def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Any:
+def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Value:
+    plain = {name: _suggest_plain(trial, name, part) for name, part in plain_domains(path, domain).items()}
+    return from_plain(path, domain, plain)
+
+
+def _suggest_plain(trial: optuna.Trial, path: str, domain: Plain) -> Any:
     match domain:
         case Int(low, high, log, step):
             return trial.suggest_int(path, low, high, log=log, step=step)

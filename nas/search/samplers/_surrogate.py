@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.space import Choice, Domain, SearchSpace
-from nas.space.domains import Value
+from nas.space.domains import Plain, Value, plain_domains, to_plain
 
 Matrix: TypeAlias = NDArray[np.float64]
 Decisions: TypeAlias = Mapping[str, Value]
@@ -32,11 +32,13 @@ class Encoder:
     """
 
     def __init__(self, space: SearchSpace) -> None:
-        self._columns: dict[str, tuple[int, Domain]] = {}
+        self._domains: dict[str, Domain] = dict(space.domains())
+        self._columns: dict[str, tuple[int, Plain]] = {}
         self._blank: list[float] = []
-        for path, domain in space.domains():
-            self._columns[path] = (len(self._blank), domain)
-            self._blank += [0.0] * domain.size if isinstance(domain, Choice) else [0.5]
+        for whole, parts in self._domains.items():
+            for path, domain in plain_domains(whole, parts).items():
+                self._columns[path] = (len(self._blank), domain)
+                self._blank += [0.0] * domain.size if isinstance(domain, Choice) else [0.5]
 
     @property
     def width(self) -> int:
@@ -49,12 +51,13 @@ class Encoder:
 
     def _vector(self, decisions: Decisions) -> list[float]:
         vector = self._blank.copy()
-        for path, value in decisions.items():
-            column, domain = self._columns[path]
-            if isinstance(domain, Choice):
-                vector[column + domain.options.index(value)] = OPTION
-            else:
-                vector[column] = position(domain, value)
+        for whole, decided in decisions.items():
+            for path, value in to_plain(whole, self._domains[whole], decided).items():
+                column, domain = self._columns[path]
+                if isinstance(domain, Choice):
+                    vector[column + domain.options.index(value)] = OPTION
+                else:
+                    vector[column] = position(domain, value)
         return vector
 
 

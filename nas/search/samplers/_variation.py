@@ -3,7 +3,7 @@
 import numpy as np
 
 from nas.search.samplers._surrogate import Decisions, position
-from nas.space import Choice, Domain, Float, SearchSpace
+from nas.space import Choice, Domain, Expression, Float, Int, SearchSpace
 from nas.space.domains import Value
 
 STEP = 0.2  # standard deviation of a number's step, as a share of its domain
@@ -30,21 +30,36 @@ def mutate(space: SearchSpace, parent: Decisions, rng: np.random.Generator) -> d
 
 
 def cross(space: SearchSpace, one: Decisions, other: Decisions, rng: np.random.Generator) -> dict[str, Value]:
-    """Put together two parents: every slot with all that hangs on it is the one's or the other's."""
+    """Put together two parents: every slot with all that hangs on it is the one's or the other's.
+
+    An expression in a slot that both have is one parent's with a part of the other's in it.
+    """
     owner: dict[str, Decisions] = {}
 
     def choose(path: str, domain: Domain) -> Value:
         slot = ".".join(path.split(".")[: 2 if path.startswith(("encoders.", "training.")) else 1])
         parent = owner.setdefault(slot, (one, other)[int(rng.integers(2))])
-        return kept(path, domain, parent, rng)
+        value = kept(path, domain, parent, rng)
+        partner = (other if parent is one else one).get(path)
+        if isinstance(domain, Expression) and path in parent and domain.contains(partner):
+            return domain.cross(value, partner, rng)
+        return value
 
     return space.decide(choose)
 
 
 def neighbour(domain: Domain, value: Value, rng: np.random.Generator) -> Value:
-    """Another value of a domain: near the old one where values have an order, any other where not."""
+    """Another value of a domain: near the old one where values have an order, any other where not.
+
+    Of an expression one part is changed: an operator, or the place of an operand with all that hangs
+    on it.
+    """
     if domain.size == 1:
         return value
+    if isinstance(domain, Expression):
+        parts = {name: part for name, part in domain.parts.items() if part.size > 1}
+        name, old = list(parts)[int(rng.integers(len(parts)))], domain.split(value)
+        return domain.join(old | {name: neighbour(parts[name], old[name], rng)})
     if isinstance(domain, Choice):
         others = [option for option in domain.options if option != domain.option(value)]
         return others[int(rng.integers(len(others)))]
@@ -77,7 +92,7 @@ def _same_setting(path: list[str], other: list[str]) -> bool:
 
 def _at(domain: Domain, place: float) -> Value:
     """The value of a numeric domain nearest to a place between 0 and 1."""
-    assert not isinstance(domain, Choice)
+    assert isinstance(domain, Int | Float)
     low, high = float(domain.low), float(domain.high)
     value = (
         float(np.exp(np.log(low) + place * (np.log(high) - np.log(low))))

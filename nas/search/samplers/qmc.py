@@ -1,11 +1,12 @@
 """`qmc`: points that fill the space evenly."""
 
 import math
+from collections.abc import Mapping
 
 from nas.registry import register
 from nas.results.records import History
 from nas.space import Architecture, Choice, Domain, Float, SearchSpace
-from nas.space.domains import Value
+from nas.space.domains import Plain, Value, from_plain, plain_domains
 
 LOOK_AHEAD = 64
 
@@ -28,19 +29,24 @@ class QMC:
         """The point of the sequence that belongs to this trial."""
         from torch.quasirandom import SobolEngine
 
-        paths = [path for path, _ in space.domains()]
+        paths = [plain for path, domain in space.domains() for plain in plain_domains(path, domain)]
         engine = SobolEngine(max(1, len(paths)), scramble=True, seed=self.scramble)
         engine.fast_forward(len(history.records))
         taken = {record.architecture for record in history.records}
         for row in engine.draw(LOOK_AHEAD):
             point = dict(zip(paths, row.tolist(), strict=False))
-            architecture = space.draw(lambda path, domain, point=point: _at(domain, point[path]))  # type: ignore[misc]
+            architecture = space.draw(lambda path, domain, point=point: _chosen(path, domain, point))  # type: ignore[misc]
             if architecture not in taken:
                 break
         return architecture
 
 
-def _at(domain: Domain, share: float) -> Value:
+def _chosen(path: str, domain: Domain, point: Mapping[str, float]) -> Value:
+    plain = {name: _at(part, point[name]) for name, part in plain_domains(path, domain).items()}
+    return from_plain(path, domain, plain)
+
+
+def _at(domain: Plain, share: float) -> Value:
     """The value below which a share of the domain lies, 0 <= share < 1."""
     if isinstance(domain, Choice):
         return domain.options[int(share * domain.size)]
