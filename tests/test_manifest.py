@@ -4,9 +4,12 @@ import csv
 import io
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -346,6 +349,45 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(RequestError, match=r"cache .*/cache cannot be written: .* with `cache`"):
         load(file, modalities=MODALITIES)
+
+
+@contextmanager
+def standard_error(descriptor):
+    """Give this process another standard error for a while."""
+    before = os.dup(2)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def test_a_terminal_sees_how_the_decoding_goes_on_and_a_file_nothing(tmp_path, monkeypatch):
+    file = write_samples(tmp_path, 30)
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    chunks = []
+
+    def listen():
+        with suppress(OSError):  # the other end is closed
+            while chunk := os.read(ours, 4096):
+                chunks.append(chunk)
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    with standard_error(theirs):
+        load(file, modalities=MODALITIES)
+    os.close(theirs)
+    listener.join()
+    os.close(ours)
+    seen = b"".join(chunks).decode()
+    assert "decoding photo" in seen
+    assert "27/27" in seen
+    shutil.rmtree(tmp_path / "cache")
+    with (tmp_path / "log").open("w") as log, standard_error(log.fileno()):
+        load(file, modalities=MODALITIES)
+    assert (tmp_path / "log").read_text() == ""
 
 
 def test_bad_rows_are_named_and_may_be_skipped(tmp_path):
