@@ -108,6 +108,14 @@ def test_a_label_of_floats_is_a_regression(tmp_path):
     assert whole(dataset.splits["train"]).labels.dtype == torch.float32
 
 
+def test_a_waveform_is_an_array_of_samples_with_one_mean(tmp_path):
+    waves = np.random.default_rng(0).normal(2, 3, (COUNT, 50))
+    dataset = load(write(tmp_path / "data", sound=waves), {"sound": {"audio": "sound"}})
+    assert dataset.modalities["sound"].shape == (50,)
+    values = whole(dataset.splits["train"]).inputs["sound"]
+    assert (values.mean().item(), values.std().item()) == pytest.approx((0, 1), abs=0.01)
+
+
 def pickled(folder):
     np.save(folder / "photo.npy", np.array([{"a": 1}] * COUNT), allow_pickle=True)
 
@@ -148,6 +156,12 @@ WRONG = {
         {},
         "'photo' holds values that are not finite numbers",
     ),
+    "infinite": (
+        {"facts": np.full((COUNT, 2), np.inf)},
+        {"modalities": {"f": {"vector": "facts"}}},
+        "not finite",
+    ),
+    "no label": ({"label": np.full(COUNT, np.nan)}, {}, "row 1, column label: the label is empty"),
     "a mask of another shape": (
         {"real": np.ones((COUNT, 4), bool)},
         {},

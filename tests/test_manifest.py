@@ -25,7 +25,7 @@ import nas
 from nas.datasets import _readers
 from nas.datasets._cache import DIGEST_BYTES, Cache
 from nas.datasets._columns import IMAGES
-from nas.datasets._media import log_mel, mel_filters, picture
+from nas.datasets._media import log_mel, mel_filters, picture, waveform
 from nas.datasets._split import assign
 from nas.errors import RequestError
 
@@ -533,6 +533,19 @@ def test_a_silent_sound_is_silent_and_a_long_one_is_cut(tmp_path):
         log_mel((tmp_path / f"{name}.wav").read_bytes(), 8000, 0.5, 8, 10) for name in ("long", "short")
     )
     np.testing.assert_allclose(long, short, atol=0.1)
+
+
+def test_a_sound_may_stay_a_waveform(tmp_path):
+    write_sound(tmp_path / "x.wav", 16000, 1.0, 440, 2)
+    samples = waveform((tmp_path / "x.wav").read_bytes(), 8000, 1.5)
+    assert (samples.shape, samples.dtype) == ((1, 12000), np.int16)
+    wanted = 0.5 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
+    np.testing.assert_allclose(samples[0, 100:7900] / 32767, wanted[100:7900], atol=0.01)
+    assert not samples[0, 8100:].any()
+    rows = [row | {"file": "x.wav"} for row in GOOD]
+    sound = {"audio": "file", "form": "waveform", "rate": 4000, "seconds": 0.5}
+    dataset = load(write_table(tmp_path, [row | {"split": ""} for row in rows]), modalities={"f": sound})
+    assert dataset.modalities["f"].shape == (1, 2000)
 
 
 def test_a_split_is_moved_to_a_device_as_it_is_read(samples):

@@ -61,6 +61,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "seconds": Option(2.0, lambda value: _positive(value, 600), "a number of seconds up to 600"),
         "bands": _whole(32, 2, 512),
         "frames": _whole(64, 2, 10_000),
+        "form": _one_of("spectrogram", "waveform"),
     },
     "text": {
         "tokens": _one_of("characters", "bpe"),

@@ -142,6 +142,7 @@ def moments(
             / count
         )
 
-    center = mean(lambda values: values)
-    scale = np.sqrt(mean(lambda values: (values - center) ** 2))
+    with np.errstate(all="ignore"):  # whoever asks sees that the result is not finite
+        center = mean(lambda values: values)
+        scale = np.sqrt(mean(lambda values: (values - center) ** 2))
     return center[0].astype(np.float32), np.where(scale > 0, scale, 1)[0].astype(np.float32)

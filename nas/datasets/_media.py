@@ -12,6 +12,7 @@ DECIBELS = 80.0
 SILENCE = 1e-10
 LOWEST_HERTZ = 60.0
 WHITE = (255, 255, 255, 255)
+LOUDEST = 32_767
 MOST_PIXELS = 100_000_000
 
 
@@ -43,11 +44,8 @@ def _eight_bits(values: NDArray[np.float64], mode: str) -> NDArray[np.uint8]:
     return ((values - low) / ((high - low) or 1) * 255).round().astype(np.uint8)
 
 
-def log_mel(content: bytes, rate: int, seconds: float, bands: int, frames: int) -> NDArray[np.float32]:
-    """One sound as `(1, bands, frames)`: decibels below its loudest point, at most 80.
-
-    It is made mono, resampled to `rate` hertz, and cut or padded with silence to its length.
-    """
+def signal(content: bytes, rate: int, seconds: float) -> NDArray[np.float32]:
+    """One sound as `(samples,)`: mono, at `rate` hertz, cut to its length or padded with silence."""
     import soundfile
     from scipy.signal import resample_poly
 
@@ -62,12 +60,24 @@ def log_mel(content: bytes, rate: int, seconds: float, bands: int, frames: int) 
     if not np.isfinite(samples).all():
         raise ValueError("it holds samples that are not numbers")
     common = math.gcd(own, rate)
-    signal = resample_poly(samples.mean(1), rate // common, own // common)
-    length, width = round(rate * seconds), round(rate * WINDOW_SECONDS)
-    signal = np.pad(signal[:length], (0, max(0, length - len(signal)) + width))
-    starts = np.linspace(0, length - 1, frames).astype(int)
-    windows = signal[starts[:, None] + np.arange(width)] * np.hanning(width).astype(np.float32)
-    power = np.abs(np.fft.rfft(windows, axis=1)) ** 2
+    length = round(rate * seconds)
+    resampled = resample_poly(samples.mean(1), rate // common, own // common)[:length]
+    padded: NDArray[np.float32] = np.pad(resampled, (0, length - len(resampled)))
+    return padded
+
+
+def waveform(content: bytes, rate: int, seconds: float) -> NDArray[np.int16]:
+    """One sound as `(1, samples)`, in 16 bits."""
+    samples = np.clip(signal(content, rate, seconds), -1, 1) * LOUDEST
+    return samples.round().astype(np.int16)[None]
+
+
+def log_mel(content: bytes, rate: int, seconds: float, bands: int, frames: int) -> NDArray[np.float32]:
+    """One sound as `(1, bands, frames)`: decibels below its loudest point, at most 80."""
+    samples, width = signal(content, rate, seconds), round(rate * WINDOW_SECONDS)
+    starts = np.linspace(0, len(samples) - 1, frames).astype(int)
+    windows = np.pad(samples, (0, width))[starts[:, None] + np.arange(width)]
+    power = np.abs(np.fft.rfft(windows * np.hanning(width).astype(np.float32), axis=1)) ** 2
     mel = power @ mel_filters(rate, width, bands).T
     if mel.max() <= SILENCE:
         return np.full((1, bands, frames), -DECIBELS, np.float32)

@@ -14,7 +14,7 @@ from nas.datasets._blobs import blob, decode
 from nas.datasets._cache import Cache
 from nas.datasets._columns import MOST, Column, listed, missing, number
 from nas.datasets._encoded import Encoded, moments
-from nas.datasets._media import log_mel, picture
+from nas.datasets._media import log_mel, picture, waveform
 from nas.datasets._table import Table
 from nas.datasets._texts import tokenised
 from nas.modality import ModalitySpec
@@ -66,7 +66,7 @@ def _blobs(source: Source, shape: tuple[int, ...], dtype: Any, read: Callable[[b
     decoded = decode((source.table.name, name), blobs, read, shape, dtype, source.cache, key)
     bad = {row: f"column {name}: {reason}" for row, reason in decoded.bad.items()}
     learnt = decoded.rows[source.training & (decoded.rows >= 0)]
-    mean, scale = moments(decoded.array, learnt, (0, 2, 3))
+    mean, scale = moments(decoded.array, learnt, (0, *range(2, decoded.array.ndim)))
     return Encoded(ModalitySpec(column.kind, shape), decoded.array, decoded.rows, bad, mean, scale)
 
 
@@ -77,9 +77,12 @@ def _images(source: Source) -> Encoded:
 
 
 def _sounds(source: Source) -> Encoded:
-    options = source.column.options
-    shape = (1, options["bands"], options["frames"])
-    return _blobs(source, shape, np.float32, partial(log_mel, **options))
+    options = dict(source.column.options)
+    if options.pop("form") == "waveform":
+        rate, seconds = options["rate"], options["seconds"]
+        shape = (1, round(rate * seconds))
+        return _blobs(source, shape, np.int16, partial(waveform, rate=rate, seconds=seconds))
+    return _blobs(source, (1, options["bands"], options["frames"]), np.float32, partial(log_mel, **options))
 
 
 def _texts(source: Source) -> Encoded:

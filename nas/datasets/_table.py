@@ -108,7 +108,7 @@ class ArrowColumns(Mapping[str, Sequence[Any]]):
 
     def __getitem__(self, name: str) -> list[Any]:
         if name not in self._seen:
-            self._seen[name] = [_cell(value) for value in self._table.column(name).to_pylist()]
+            self._seen[name] = [plain(value) for value in self._table.column(name).to_pylist()]
         return self._seen[name]
 
     def __contains__(self, name: object) -> bool:
@@ -121,7 +121,7 @@ class ArrowColumns(Mapping[str, Sequence[Any]]):
         return len(self._table.column_names)
 
 
-def _cell(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value; None for those that mean nothing: an empty string, and a number that is none."""
     if isinstance(value, str):
         return value.strip() or None

@@ -13,7 +13,7 @@ from nas.datasets._cache import Cache
 from nas.datasets._columns import OPTIONS, Column, Option, declared
 from nas.datasets._encoded import Encoded, moments
 from nas.datasets._stored import Stored
-from nas.datasets._table import Table
+from nas.datasets._table import Table, plain
 from nas.datasets._texts import tokenised
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.modality import ModalitySpec
@@ -43,8 +43,8 @@ class Arrays:
     """Samples as arrays of numbers, one array per modality, mapped into memory. Nothing is unpickled.
 
     The first axis of every array is the samples'. An image is `(N, H, W)`, `(N, C, H, W)` or `(N, H, W, C)`;
-    audio a spectrogram `(N, bands, frames)`; text ids `(N, T)` with 0 for padding, or strings `(N,)`; a
-    vector `(N, D)`. Floats are standardised on the training split.
+    audio a spectrogram `(N, bands, frames)` or a waveform `(N, samples)`; text ids `(N, T)` with 0 for
+    padding, or strings `(N,)`; a vector `(N, D)`. Floats are standardised on the training split.
 
     Args:
         source: A folder of `.npy` files, or one `.npz` file, which is unpacked into the cache.
@@ -101,9 +101,11 @@ def _table(stored: Stored, label: str, split: str | None, group: str | None) -> 
     if cells.ndim not in (1, 2) or not len(cells):
         raise RequestError(f"{stored.source}: {label} is {cells.shape}; labels are (N,) or (N, L)")
     if cells.ndim == 1:
-        columns[label] = cells.tolist()
+        columns[label] = list(map(plain, cells.tolist()))
     else:
-        columns = {f"{label}_{place}": cells[:, place].tolist() for place in range(cells.shape[1])}
+        columns = {
+            f"{label}_{place}": list(map(plain, cells[:, place].tolist())) for place in range(cells.shape[1])
+        }
     labels = list(columns)
     if split:
         names = {0: "train", 1: "validation", 2: "test"}
@@ -150,7 +152,9 @@ def _encoded(
     spec = ModalitySpec(column.kind, array.shape[1:])
     if not options["normalise"]:
         return Encoded(spec, array, rows)
-    mean, scale = moments(array, rows[training & (rows >= 0)], (0,) if column.kind == "vector" else (0, 2, 3))
+    channels = 1 if array.ndim > 2 or column.kind == "vector" else None  # the axis that keeps its own moments
+    axes = tuple(axis for axis in range(array.ndim) if axis != channels)
+    mean, scale = moments(array, rows[training & (rows >= 0)], axes)
     if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
         raise KeyPathError(
             path, f"{name!r} holds values that are not finite numbers; mark them as not present"
@@ -164,6 +168,8 @@ def _shaped(array: NDArray[Any], kind: str, path: tuple[str, ...]) -> NDArray[An
         raise KeyPathError(path, f"the array holds {array.dtype}, not numbers")
     if kind == "vector" and array.ndim in (1, 2):
         return array.reshape(len(array), -1)
+    if kind == "audio" and array.ndim == 2:
+        return array
     if kind in ("image", "audio") and array.ndim == 3:
         return array[:, None]
     if kind == "image" and array.ndim == 4:
@@ -174,7 +180,7 @@ def _shaped(array: NDArray[Any], kind: str, path: tuple[str, ...]) -> NDArray[An
     wanted = {
         "vector": "(N, D)",
         "image": "(N, H, W), (N, C, H, W) or (N, H, W, C)",
-        "audio": "(N, bands, frames)",
+        "audio": "(N, bands, frames) or (N, samples)",
     }
     raise KeyPathError(path, f"the array is {array.shape}; {kind} is {wanted[kind]}")
 
