@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nas.registry import create as create
     from nas.registry import get as get
     from nas.registry import register as register
+    from nas.registry import require_plugins as require_plugins
     from nas.results.exported import load as load
     from nas.space import Architecture as Architecture
     from nas.space import Choice as Choice
@@ -42,7 +43,7 @@ _HOMES = {
     "nas.errors": ("RequestError",),
     "nas.modality": ("ModalitySpec", "Task"),
     "nas.network": ("Network", "build"),
-    "nas.registry": ("available", "create", "get", "register"),
+    "nas.registry": ("available", "create", "get", "register", "require_plugins"),
     "nas.space": (
         "Architecture",
         "Choice",
