@@ -19,16 +19,19 @@ from nas.results.charts import (
     importance_chart,
     small_world_chart,
 )
+from nas.results.figures import figure
 from nas.results.importance import LEAST, importances
 from nas.results.lineage import ancestry
 from nas.results.page import render
 from nas.results.progress import CORNER, Scale, seconds, volumes
 from nas.results.records import COMPLETE, FAILED, PRUNED, History, Origin, Record, spread_out
 from nas.results.report import write_report
-from nas.results.run_directory import RunDirectory
+from nas.results.retrained import Retrained, Training
+from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.selections import parts, selections
 from nas.results.standings import standings
 from nas.results.stored import read_history
+from nas.results.subjects import trials
 from nas.space import Architecture
 
 OBJECTIVES = {"accuracy": "maximize", "parameters": "minimize"}
@@ -385,14 +388,21 @@ def test_the_report_says_how_to_run_the_search_again_and_where_it_ran(run):
 def test_what_was_found_out_after_the_search_is_in_the_report(run):
     number = read_history(run).front()[0].number
     assert "After the search" not in page_of(run)
-    (run.trial(number) / "retrained.json").write_text(
-        json.dumps({"seeds": [1, 2], "summary": {"accuracy": {"mean": 0.75, "std": 0.125}}})
-    )
+    tests = [{"accuracy": value, "parameters": 99.0} for value in (0.5, 0.75)]
+    trainings = [Training(seed, test, None) for seed, test in enumerate(tests)]
+    [subject] = trials(run, [number])
+    write_atomically(subject.file(run), json.dumps(Retrained(subject, 7, True, tuple(trainings)).to_data()))
     (run.trial(number) / "understanding.json").write_text(
         json.dumps({"contributions": {"image": 0.3125}, "robustness": {"without text": 0.4375}})
     )
     page = page_of(run)
-    for words in ("After the search", "0.75 ± 0.125", "0.3125", "without text", "0.4375"):
+    for words in (
+        "After the search",
+        f"0.625 ± {figure(np.std([0.5, 0.75], ddof=1))}",
+        "0.3125",
+        "without text",
+        "0.4375",
+    ):
         assert words in page
 
 

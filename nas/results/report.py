@@ -31,6 +31,7 @@ from nas.results.plots import front_picture, png
 from nas.results.progress import Scale, seconds, volumes
 from nas.results.records import COMPLETE, FAILED, PRUNED, Candidate, History, Record, spread_out
 from nas.results.remarks import certainty, remarks
+from nas.results.retrained import Retrained, agreement, read_all
 from nas.results.run_directory import LOGGED, RunDirectory, write_atomically
 from nas.results.selections import parts
 from nas.results.standings import standings
@@ -60,6 +61,7 @@ def write_report(run: RunDirectory) -> None:
         front_picture=base64.b64encode(picture).decode(),
         **_summary(run, experiment, history),
         **_front(run, history),
+        **_afterwards(run, history),
         **_without_result(history),
         **_again(run, experiment),
         networks=_others(history),
@@ -172,8 +174,33 @@ def _front(run: RunDirectory, history: History) -> dict[str, Any]:
         "chosen": best.number if best else "",
         "pictured": len(pictured),
         "replicated": any(len(candidate.records) > 1 for candidate in history.candidates),
-        "understood": [found for c in front if (found := understanding(run, c.number))],
     }
+
+
+def _afterwards(run: RunDirectory, history: History) -> dict[str, Any]:
+    """What was found out about networks since: on the test split, and of what they rest on."""
+    results = read_all(run)
+    return {
+        "objectives": list(history.objectives),
+        "retrained": [_retrained(result, list(history.objectives)) for result in results],
+        "agreement": agreement(run, results),
+        "understood": [found for one in history.candidates if (found := understanding(run, one.number))],
+    }
+
+
+def _retrained(result: Retrained, objectives: Sequence[str]) -> dict[str, Any]:
+    summary = result.summary()
+    return {
+        "label": result.subject.label,
+        "trainings": len(result.trainings),
+        "epochs": result.epochs,
+        "test": [_with_deviation(*summary[name]) for name in objectives],
+        "found": dict(result.subject.found).get(objectives[0]),
+    }
+
+
+def _with_deviation(mean: float, deviation: float) -> str:
+    return figure(mean) + (f" ± {figure(deviation)}" if deviation else "")
 
 
 def _member(
