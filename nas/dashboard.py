@@ -4,9 +4,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.cli import DONE, Parser, positive, run_command
 from nas.errors import RequestError
+
+if TYPE_CHECKING:
+    from nas.results.run_directory import RunDirectory
 
 HOST = "127.0.0.1"
 
@@ -31,20 +35,21 @@ def _dashboard(argv: Sequence[str] | None) -> int:
         import webbrowser
 
         webbrowser.open(address)
-    _serve(run.storage_url, arguments.port)
+    _serve(run, arguments.port)
     return DONE
 
 
-def _serve(url: str, port: int) -> None:
+def _serve(run: "RunDirectory", port: int) -> None:
     import logging
 
     from optuna_dashboard import run_server
 
+    from nas.results.artifacts import RunArtifacts
     from nas.results.stored import open_storage
 
     logging.getLogger("optuna").setLevel(logging.WARNING)
     with suppress(KeyboardInterrupt):
-        run_server(open_storage(url), host=HOST, port=port)
+        run_server(open_storage(run.storage_url), host=HOST, port=port, artifact_store=RunArtifacts(run))
 
 
 def _check_port(port: int) -> None:

@@ -205,6 +205,16 @@ class Execution(_Section):
         return self
 
 
+class Results(_Section):
+    """Who else is told of the search while it goes on.
+
+    Args:
+        loggers: Such as `tensorboard`, or `{mlflow: {uri: "http://localhost:5000"}}`.
+    """
+
+    loggers: list[Selection] = []
+
+
 class Experiment(_Section):
     """A whole experiment with every default written out.
 
@@ -216,6 +226,7 @@ class Experiment(_Section):
         search: How the study proposes.
         training: How one network is trained.
         execution: Where trials run.
+        results: Who else is told of the search.
         plugins: Python files, or folders of them, that register more components.
         constraints: Bounds on objectives known before training, such as `{parameters: "<= 200000"}`.
     """
@@ -227,6 +238,7 @@ class Experiment(_Section):
     search: Search = Search()
     training: Training = Training()
     execution: Execution = Execution()
+    results: Results = Results()
     plugins: list[str] = []
     constraints: dict[str, Bound] = {}
 
@@ -385,6 +397,7 @@ def _keys_at(path: Sequence[str]) -> list[str]:
 def _comparable(experiment: Experiment) -> dict[str, str]:
     data = experiment.to_data()
     del data["execution"], data["search"]["trials"], data["search"]["stop"], data["space"], data["plugins"]
+    del data["results"]
     parts: dict[str, Any] = {"objectives": data.pop("objectives")}  # in the order of the values
     for section, content in data.items():
         if isinstance(content, dict):

@@ -45,6 +45,7 @@ KINDS = {
     "objective": Kind("nas.objectives"),
     "sampler": Kind("nas.search.samplers"),
     "pruner": Kind("nas.search.pruners"),
+    "logger": Kind("nas.results.loggers"),
 }
 
 _components: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}

@@ -28,6 +28,7 @@ _POINTS: dict[str, Mapping[str, Callable[[Any], Iterator[str]]]] = {
     "objective": _torchless.OBJECTIVE_POINTS,
     "sampler": _torchless.SAMPLER_POINTS,
     "pruner": _torchless.PRUNER_POINTS,
+    "logger": _torchless.LOGGER_POINTS,
 }
 
 

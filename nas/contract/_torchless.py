@@ -67,3 +67,4 @@ OBJECTIVE_POINTS = {"measures": _measures}
 REWIRING_POINTS = {"rewires": _has_method("step")}
 SAMPLER_POINTS = {"proposes": _has_method("propose")}
 PRUNER_POINTS = {"decides": _has_method("stops")}
+LOGGER_POINTS = {f"is told of {name}": _has_method(name) for name in ("begin", "epoch", "ended", "close")}

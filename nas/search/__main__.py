@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import argparse
 
     from nas.results.run_directory import RunDirectory
+    from nas.search.executors import Report
     from nas.search.setup import Setup
     from nas.space import Architecture, SearchSpace
 
@@ -164,6 +165,7 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
     from nas.search.display import make_display
     from nas.search.driver import budgeted, drive, keep_front_weights
     from nas.search.executors import open_executor
+    from nas.search.logbook import Logbook
     from nas.search.study import Study
 
     experiment, execution = setup.experiment, setup.experiment.execution
@@ -174,14 +176,19 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
     try:
         if study.unfinished() or budgeted(study.records) < trials:
             executor = open_executor(experiment, setup.dataset, run.path)
-            with display, stop:
+            with Logbook(study, setup.loggers, experiment) as logbook, display, stop:
+
+                def observe(report: "Report | None") -> None:
+                    display.observe(report)
+                    logbook.observe(report)
+
                 reason = drive(
                     study,
                     executor,
                     setup.pruner,
                     run,
                     trials,
-                    display.observe,
+                    observe,
                     lambda: stop.asked,
                     execution.retries.model_dump(),
                     experiment.search.stop,

@@ -12,6 +12,7 @@ from nas.errors import KeyPathError, RequestError, near_misses
 from nas.experiment import Experiment, Training, as_written, load_experiment
 from nas.network import identity
 from nas.registry import available, create, get, load_entry_points, load_plugins
+from nas.results.loggers import Logger
 from nas.search.proposals import Proposals
 from nas.space import SearchSpace
 from nas.space.assemble import assemble, extremes
@@ -31,6 +32,7 @@ class Setup:
         space: The search space over the dataset's modalities.
         proposals: Proposes architectures of the space.
         pruner: Stops trials early.
+        loggers: Are told of the search.
         warnings: Installed plugins that failed to import, and what the dataset has left out.
     """
 
@@ -39,6 +41,7 @@ class Setup:
     space: SearchSpace
     proposals: Proposals
     pruner: Any
+    loggers: Sequence[Logger]
     warnings: Sequence[str]
 
 
@@ -64,6 +67,10 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
     _check_objectives(experiment)
     sampler = _component("sampler", experiment.search.sampler, ("search", "sampler"))
     pruner = _component("pruner", experiment.search.pruner, ("search", "pruner"))
+    loggers = [
+        _component("logger", selection, ("results", "loggers", str(index)))
+        for index, selection in enumerate(experiment.results.loggers)
+    ]
     dataset: Dataset = _component("dataset", experiment.data, ("data",))
     try:
         space = locate_files(assemble(experiment.space, dataset.modalities), folder)
@@ -82,7 +89,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         search.inheritance,
     )
     warnings = [*warnings, *getattr(dataset, "notes", ())]
-    return Setup(resolved, dataset, space, proposals, pruner, warnings)
+    return Setup(resolved, dataset, space, proposals, pruner, loggers, warnings)
 
 
 def _load_plugins(paths: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import event
 
 from nas.errors import TrialError
 from nas.experiment import Direction
+from nas.results import artifacts
 from nas.results.records import (
     COMPLETE,
     FAILED,
@@ -72,7 +73,7 @@ class Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             if study.metric_names is None:
                 study.set_metric_names(list(self.objectives))
-        self._study = study
+        self.stored = study
         self._id = study._study_id
         stored = study.get_trials(deepcopy=False)
         self._trial_ids = [trial._trial_id for trial in stored]
@@ -87,6 +88,10 @@ class Study:
     def history(self) -> History:
         """All trials so far."""
         return History(self.records, self.objectives, self.constraints)
+
+    def trial_id(self, number: int) -> int:
+        """What the storage calls a trial."""
+        return self._trial_ids[number]
 
     def unfinished(self) -> list[Record]:
         """Trials that an earlier session has asked for and not finished, by number."""
@@ -216,6 +221,7 @@ class Study:
                 "asked_after": record.asked_after,
                 "origin": asdict(record.origin),
             },
+            system_attrs=artifacts.entries(record.number),
         )
         return self._storage.create_new_trial(self._id, template_trial=trial)
 
@@ -243,7 +249,7 @@ class Study:
             details["wiring"] = record.wiring
         for name, value in details.items():
             self._storage.set_trial_user_attr(trial_id, name, value)
-        note_constraints(self._study, trial_id, self.history.excesses(record))
+        note_constraints(self.stored, trial_id, self.history.excesses(record))
         self._set_state(record.number, STATES[record.state], values)
         self.records[record.number] = record
         self._told += 1

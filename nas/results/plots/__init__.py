@@ -3,6 +3,14 @@
 from nas.results.plots._canvas import png
 from nas.results.plots.courses import course_picture
 from nas.results.plots.front import front_picture
-from nas.results.plots.wiring import circle_picture, degree_picture, mask_picture
+from nas.results.plots.wiring import circle_picture, degree_picture, mask_picture, wiring_picture
 
-__all__ = ["circle_picture", "course_picture", "degree_picture", "front_picture", "mask_picture", "png"]
+__all__ = [
+    "circle_picture",
+    "course_picture",
+    "degree_picture",
+    "front_picture",
+    "mask_picture",
+    "png",
+    "wiring_picture",
+]

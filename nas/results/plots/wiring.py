@@ -71,6 +71,22 @@ def circle_picture(wiring: Wiring) -> Figure:
     return figure
 
 
+def wiring_picture(wirings: Sequence[Wiring], title: str) -> Figure:
+    """The masks of all sparse layers of a network side by side, after training."""
+    figure = canvas(3.4 * max(1, len(wirings)), 4)
+    figure.suptitle(title, fontsize=9)
+    if not wirings:
+        axes = figure.add_subplot()
+        axes.text(0.5, 0.5, "no sparse layers", ha="center", va="center", color=INK)
+        axes.axis("off")
+        return figure
+    panels = figure.subplots(1, len(wirings), squeeze=False)[0]
+    for axes, wiring in zip(panels, wirings, strict=True):
+        words = f"{wiring.layer}\n{len(wiring.edges):,} edges, density {wiring.edges.density:.1%}"
+        _draw_mask(axes, wiring, wiring.edges, np.full(len(wiring.edges), INK), words)
+    return figure
+
+
 def degree_picture(start: Sequence[int], end: Sequence[int]) -> Figure:
     """Histograms of the degrees before and after training.
 
