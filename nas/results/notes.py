@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import optuna
 from optuna_dashboard import save_note, save_plotly_graph_object
+from optuna_dashboard._note import note_ver_key, split_body
 
 from nas.results.artifacts import WIRING, identifier
 from nas.results.charts import axes, curves_chart, front_chart, progress_chart, small_world_chart
@@ -33,9 +34,12 @@ class Notes:
 
     def ended(self, record: Record, history: History) -> None:
         """Note the end of a trial."""
-        trial = optuna.Trial(self.study, self.trial_id(record.number))
-        picture = f"/artifacts/{self.study._study_id}/{trial._trial_id}/{identifier(record.number, WIRING)}"
-        save_note(trial, note(record, history, picture))
+        study_id, trial_id = self.study._study_id, self.trial_id(record.number)
+        picture = f"/artifacts/{study_id}/{trial_id}/{identifier(record.number, WIRING)}"
+        # As `save_note`, which reads the notes of all trials to write one.
+        entries = split_body(note(record, history, picture), trial_id) | {note_ver_key(trial_id): 1}
+        for key, value in entries.items():
+            self.study._storage.set_study_system_attr(study_id, key, value)
         self._stale = True
 
     def refresh(self, history: History) -> None:

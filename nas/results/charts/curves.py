@@ -46,7 +46,7 @@ def curves_chart(history: History) -> go.Figure | None:
             name=f"trial {record.number}",
             hovertemplate="trial %{customdata}, epoch %{x}: %{y:.4~g}<extra></extra>",
         )
-    figured.update_xaxes(title="epoch", rangemode="tozero", dtick=1 if _longest(logged) <= 12 else None)
+    figured.update_xaxes(title="epoch", dtick=1 if _longest(logged) <= 12 else None)
     figured.update_yaxes(title=words(name))
     return figured
 

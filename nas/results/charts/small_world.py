@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from nas.results.charts._style import chart, words
 from nas.results.colours import FRONT
+from nas.results.progress import is_wide
 from nas.results.records import COMPLETE, History, Record
 
 
@@ -44,6 +45,8 @@ def small_world_chart(history: History) -> go.Figure | None:
     bar = {"title": {"text": words(up), "side": "right"}, "thickness": 12, "outlinewidth": 0}
     figured.update_layout(coloraxis={"colorscale": "Cividis", "colorbar": bar})
     figured.update_xaxes(title="path length (steps between two units)")
+    if is_wide(length for length, _ in ends.values()):
+        figured.update_xaxes(type="log", dtick="D2")
     figured.update_yaxes(title="clustering", rangemode="tozero")
     return figured
 
