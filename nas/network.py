@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.errors import RequestError
+from nas.errors import RequestError, near_misses
 from nas.modality import ModalitySpec, Task
 from nas.registry import create_selected
 from nas.space import Architecture
+from nas.space.presence import used
 from nas.sparse import SparseLinear, sparsify
 
 
@@ -28,6 +29,9 @@ class Network(nn.Module):
         fusion: From one feature vector per modality, or from their tokens, to one vector.
         head: From the fused vector to the outputs.
         task: What the outputs predict.
+        modalities: Names of the dataset's modalities, in its order; those of the encoders are among them.
+        stand_ins: By modality, a vector that stands for its tokens where it is absent; the fusion then takes
+            it for present. Empty: zeros stand for it, and the fusion is told.
     """
 
     def __init__(
@@ -37,9 +41,14 @@ class Network(nn.Module):
         fusion: nn.Module,
         head: nn.Module,
         task: Task,
+        modalities: Sequence[str],
+        stand_ins: Mapping[str, nn.Parameter],
     ) -> None:
         super().__init__()
         self.task = task
+        self.modalities = tuple(modalities)
+        self.columns = [self.modalities.index(name) for name in encoders]
+        self.stand_ins = nn.ParameterDict(stand_ins)
         self.encoders = nn.ModuleDict(encoders)
         self.connector = connector
         self.fusion = fusion
@@ -58,16 +67,18 @@ class Network(nn.Module):
         Args:
             inputs: By modality: `(B, …)`.
             masks: By modality: bool `(B, T)`, true for real tokens.
-            present: bool `(B, M)`; None where every modality is there.
+            present: bool `(B, M)` over the dataset's modalities; None where every one is there.
             return_gates: Return `(outputs, {"type", "weights"})`.
         """
         masks = masks or {}
+        present = None if present is None else present[:, self.columns]
         tokens, real = [], []
         for index, (name, encoder) in enumerate(self.encoders.items()):
             there, mask = None if present is None else present[:, index], masks.get(name)
             encoded = encoder(_or_zeros(inputs[name], there), mask)
-            tokens.append(_or_zeros(encoded, there))
-            real.append(_token_mask(encoder, encoded, mask))
+            tokens.append(self._or_stand_in(name, encoded, there))
+            real.append(self._real(name, _token_mask(encoder, encoded, mask), there))
+        present = None if self.stand_ins else present
         pooled = [_pool(values, mask) for values, mask in zip(tokens, real, strict=True)]
         features, further = self.connector(pooled), {}
         if self._fuses_tokens:
@@ -78,6 +89,38 @@ class Network(nn.Module):
             return self.head(self.fusion(features, present, **further))
         fused, gates = self.fusion(features, present, return_gates=True, **further)
         return self.head(fused), gates
+
+    def _or_stand_in(self, name: str, tokens: Tensor, there: Tensor | None) -> Tensor:
+        """A modality's tokens `(B, T, d)`, with what stands for them in the samples where it is absent."""
+        if there is None or name not in self.stand_ins:
+            return _or_zeros(tokens, there)
+        return torch.where(there[:, None, None], tokens, self.stand_ins[name])
+
+    def _real(self, name: str, mask: Tensor | None, there: Tensor | None) -> Tensor | None:
+        """Which tokens are real; those that stand for an absent modality count as such."""
+        if mask is None or there is None or name not in self.stand_ins:
+            return mask
+        return mask | ~there[:, None]
+
+
+class Alone(nn.Module):
+    """In the place of connector and fusion where a network uses one modality: its features pass through.
+
+    Args:
+        dims: Width of the modality's features, as a list of one.
+    """
+
+    def __init__(self, dims: Sequence[int]) -> None:
+        super().__init__()
+        self.dims = list(dims)
+        [self.out_dim] = dims
+
+    def forward(
+        self, features: Sequence[Tensor], present: Tensor | None = None, return_gates: bool = False
+    ) -> Tensor | tuple[Tensor, dict[str, Any]]:
+        """The only features, `(B, d)`."""
+        [alone] = features
+        return (alone, {"type": "identity", "weights": None}) if return_gates else alone
 
 
 class Rescale(nn.Module):
@@ -151,21 +194,41 @@ def build(
     """
     tree = Architecture(architecture).to_data()
     encoders, dim = _slot(tree, "encoders"), _slot(tree, "dim")
-    dims = [dim] * len(modalities)
+    names = _used(tree, modalities)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        built = {name: _encoder(_slot(encoders, name), spec, dim) for name, spec in modalities.items()}
-        connector = create_selected("connector", _slot(tree, "connector"), dims)
-        fusion = create_selected("fusion", _slot(tree, "fusion"), connector.dims)
-        if _consumes_tokens(fusion) and list(connector.dims) != dims:
-            raise ValueError(
-                f"the fusion consumes tokens, and the connector makes {list(connector.dims)} of the widths"
-                f" {dims}; choose a connector that keeps them, or a fusion of vectors"
-            )
+        built = {name: _encoder(_slot(encoders, name), modalities[name], dim) for name in names}
+        connector, fusion = _joint(tree, [dim] * len(names))
         head = create_selected("head", _slot(tree, "head"), fusion.out_dim, task.out_dim)
     if task.center:
         head = nn.Sequential(head, Rescale(task.center, task.scale))
-    return Network(built, connector, fusion, head, task)
+    learned = tree.get("stand_in", "zero") == "learned"
+    stand_ins = {name: nn.Parameter(torch.zeros(dim)) for name in names if learned}
+    return Network(built, connector, fusion, head, task, list(modalities), stand_ins)
+
+
+def _used(tree: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) -> list[str]:
+    for name in tree.get("present", {}):
+        if name not in modalities:
+            raise RequestError(f"present: {name!r} is not a modality; {near_misses(name, modalities)}")
+    names = used(tree, modalities)
+    if not names:
+        raise RequestError("present: every modality is switched off; a network needs one")
+    return names
+
+
+def _joint(tree: Mapping[str, Any], dims: list[int]) -> tuple[nn.Module, Any]:
+    """The connector and the fusion; what an architecture of one modality leaves out passes it through."""
+    if len(dims) == 1 and "connector" not in tree and "fusion" not in tree:
+        return nn.Identity(), Alone(dims)
+    connector = create_selected("connector", _slot(tree, "connector"), dims)
+    fusion = create_selected("fusion", _slot(tree, "fusion"), connector.dims)
+    if _consumes_tokens(fusion) and list(connector.dims) != dims:
+        raise ValueError(
+            f"the fusion consumes tokens, and the connector makes {list(connector.dims)} of the widths"
+            f" {dims}; choose a connector that keeps them, or a fusion of vectors"
+        )
+    return connector, fusion
 
 
 def identity(

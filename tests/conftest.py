@@ -58,6 +58,7 @@ EXPERIMENT = {
     "data": "toy",
     "plugins": ["toy.py"],
     "space": {
+        "present": "all",
         "dim": {"choice": [4, 8]},
         "encoders": {"image": {"cnn": {"width": 8}}, "text": {"attention": {"embedding": 16}}},
         "connector": "none",

@@ -113,7 +113,9 @@ def test_an_error_in_a_space_file_names_that_file_and_its_line(refused, write_ex
 
 # What it says
 
-SPACE = yaml.safe_load("{dim: 8, encoders: {image: {cnn: {width: 8}}}, connector: none, head: linear}")
+SPACE = yaml.safe_load(
+    "{present: all, dim: 8, encoders: {image: {cnn: {width: 8}}}, connector: none, head: linear}"
+)
 
 WRONG = {
     "an unknown key": (
@@ -485,7 +487,7 @@ def test_the_real_command_refuses_with_exit_code_2(tmp_path, write_experiment):
     done = run("nas.search", file, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert (
-        done.stderr == f"error: {file}:25: search.trials: 'many' is not allowed: should be a valid integer\n"
+        done.stderr == f"error: {file}:26: search.trials: 'many' is not allowed: should be a valid integer\n"
     )
     assert tree(tmp_path) == before
 

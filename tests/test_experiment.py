@@ -267,7 +267,11 @@ def test_an_experiment_cannot_be_changed(write):
 # Files that a component of the space reads
 
 EDGES = "target,source\n" + "".join(f"{t},{(t + 1) % 8}\n" for t in range(8))
-EXPLICIT = {"dim": 4, "connector": {"small_world": {"layers": 1, "rewiring": "none", "dropout": 0.0}}}
+EXPLICIT = {
+    "present": "all",
+    "dim": 4,
+    "connector": {"small_world": {"layers": 1, "rewiring": "none", "dropout": 0.0}},
+}
 
 
 def with_edges(path):

@@ -109,9 +109,9 @@ def test_every_architecture_of_the_space_of_everything_builds_and_answers(chosen
 
 def test_every_component_is_met_by_that_many_architectures():
     space = assemble(SMALL, MODALITIES)
-    architectures = list(drawn(space))
+    architectures = list(drawn(space, 200))
     for kind in SLOTS:
-        met = {next(iter(architecture[kind])) for architecture in architectures}
+        met = {name for architecture in architectures for name in architecture.get(kind, ())}
         assert met == set(dict(space.domains())[kind])
 
 

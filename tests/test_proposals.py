@@ -163,6 +163,7 @@ def test_the_odds_to_be_on_the_front_are_those_of_two_normal_variables():
 
 WIRED = assemble(
     {
+        "present": "all",
         "dim": 8,
         "encoders": {"image": {"cnn": {"width": 8}}, "text": {"attention": {"embedding": 16}}},
         "connector": {

@@ -51,7 +51,7 @@ def test_the_fusion_plugin_and_the_dataset_plugin_are_searched_without_touching_
     experiment = {
         "data": {"my_data": {"samples": 40}},
         "plugins": ["my_fusion.py", "my_data.py"],
-        "space": {"dim": 16, "connector": "none", "fusion": "maximum", "head": "linear"},
+        "space": {"present": "all", "dim": 16, "connector": "none", "fusion": "maximum", "head": "linear"},
         "search": {"trials": 2},
         "training": {"epochs": 1},
     }

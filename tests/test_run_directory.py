@@ -91,6 +91,7 @@ def test_pareto_csv_is_the_front_of_trials_csv(run):
     }
     assert {row["number"] for row in members} == expected
     assert len(expected) > 1
+    assert {row.pop("modalities") for row in members} == {"image text"}
     assert [listed[int(row["number"])] for row in members] == members
 
 

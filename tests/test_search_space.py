@@ -124,7 +124,9 @@ def test_the_size_of_a_conditional_space():
         "fusion": {"choice": ["late", "concat"]},
         "head": "linear",
     }
-    assert assemble(data, TWO).size == 4 * 2 * (1 + 3 * (1 + 4)) * 2
+    both, image, text = 2 * (1 + 3 * (1 + 4)) * 2, 2, 1
+    assert assemble(data | {"present": "all"}, TWO).size == 4 * both
+    assert assemble(data, TWO).size == 4 * (both + image + text)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +198,17 @@ component_data = st.fixed_dictionaries(
             ["late", {"choice": "all"}, {"choice": ["late", {"early": {"hidden": {"int": [16, 20]}}}]}]
         ),
         "head": st.sampled_from(["linear", {"mlp": {"dropout": 0.5}}, {"choice": ["linear", "mlp"]}]),
+        "present": st.sampled_from(
+            [
+                "all",
+                ["text"],
+                ["text", "image"],
+                {"image": True},
+                {"text": False},
+                {"image": {"choice": [True, False]}, "text": True},
+            ]
+        ),
+        "stand_in": st.sampled_from(["zero", "learned", {"choice": ["zero", "learned"]}]),
         "training": st.sampled_from(
             [{}, {"epochs": 3}, {"learning_rate": {"float": [1e-4, 1e-2], "log": True}}]
         ),
@@ -378,6 +391,14 @@ ERRORS = [
         "connector.small_world.topology.explicit.path",
         "topology 'explicit' needs a value for 'path'",
     ),
+    ({"present": "some"}, "present", "'some' is not allowed; give all, a list of modalities"),
+    ({"present": ["imag"]}, "present", "'imag' is not a modality; did you mean 'image'?"),
+    ({"present": []}, "present", "no modality is left; a network needs at least one"),
+    ({"present": {"imag": True}}, "present.imag", "did you mean 'image'?"),
+    ({"present": {"image": "yes"}}, "present.image", "'yes' does not fit"),
+    ({"present": {"image": False, "text": False}}, "present", "no modality is left"),
+    ({"stand_in": "leaned"}, "stand_in", "'leaned' is not a stand-in; did you mean 'learned'?"),
+    ({"stand_in": {"choice": ["zero", "one"]}}, "stand_in", "'one' is not a stand-in"),
     ({"training": 3}, "training", "3 is not a mapping"),
     ({"training": {"epochs": {"int": [3, 1]}}}, "training.epochs", "low must not be greater"),
 ]

@@ -33,7 +33,7 @@ from nas.results.records import COMPLETE, FAILED, PRUNED, Candidate, History, Re
 from nas.results.remarks import certainty, remarks
 from nas.results.retrained import Retrained, agreement, read_all
 from nas.results.run_directory import LOGGED, RunDirectory, write_atomically
-from nas.results.selections import parts
+from nas.results.selections import IN_SHORT, in_short, parts
 from nas.results.standings import standings
 from nas.results.stored import history_of, read_history, stored_study
 from nas.results.understanding import understanding
@@ -170,6 +170,7 @@ def _front(run: RunDirectory, history: History) -> dict[str, Any]:
         "axes": [(axis or "trials", words(axis or "trials")) for axis in _axes(history)],
         "measured_latency": any("latency_ms" in candidate.values for candidate in history.candidates),
         "columns": [*columns, "sure"],
+        "in_short": IN_SHORT,
         "front": members,
         "chosen": best.number if best else "",
         "pictured": len(pictured),
@@ -214,7 +215,7 @@ def _member(
     return {
         "number": candidate.number,
         "figures": [*(figure(candidate.values.get(name)) for name in columns), f"{odds:.0%}"],
-        "kinds": [" ".join(architecture[slot]) for slot in ("connector", "fusion", "head")],
+        "kinds": list(in_short(architecture).values()),
         "facts": _described(candidate.summary)["facts"],
         "pictured": pictured,
         "layers": layers(run, candidate.records[0]) if pictured else [],

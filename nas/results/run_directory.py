@@ -21,6 +21,7 @@ from nas.errors import RequestError
 from nas.experiment import Experiment
 from nas.modality import ModalitySpec, Task
 from nas.results.records import History
+from nas.results.selections import in_short
 
 LOGGED = ("parameters", "sparsity", "flops")
 
@@ -200,14 +201,15 @@ class RunDirectory:
         columns = [*history.objectives, *(name for name in LOGGED if name not in history.objectives)]
         header = ["number", "state", *columns, "architecture_id", "seconds"]
 
-        def table(records: Any) -> str:
+        def table(records: Any, *further: str) -> str:
             text = io.StringIO()
             writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(header)
+            writer.writerow([*header, *further])
             for record in records:
                 measured = [_plain(record.values.get(name)) for name in columns]
                 seconds = "" if record.seconds is None else f"{record.seconds:.3f}"
-                writer.writerow([record.number, record.state, *measured, record.architecture.id, seconds])
+                known = [record.number, record.state, *measured, record.architecture.id, seconds]
+                writer.writerow([*known, *(in_short(record.architecture)[name] for name in further)])
             return text.getvalue()
 
         front = history.front()
@@ -220,7 +222,9 @@ class RunDirectory:
             for candidate in front
         ]
         write_atomically(self.path / "trials.csv", table(history.records))
-        write_atomically(self.path / "pareto.csv", table(candidate.summary for candidate in front))
+        write_atomically(
+            self.path / "pareto.csv", table((candidate.summary for candidate in front), "modalities")
+        )
         write_atomically(self.path / "pareto.json", json.dumps(members, indent=1))
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nas.space.presence import used
+
+IN_SHORT = ("modalities", "connector", "fusion", "head")
 BY_MODALITY = "encoders"  # the slot that has a component for each modality, of which there may be one
 
 
@@ -29,6 +32,21 @@ def parts(tree: Mapping[str, Any]) -> dict[str, str]:
         else:
             found |= {f"{key} {name}": _words(content) for name, content in value.items()}
     return found
+
+
+def in_short(architecture: Mapping[str, Any]) -> dict[str, str]:
+    """By `IN_SHORT`: the modalities that a network uses, and the names of its components.
+
+    A network of one modality has neither connector nor fusion; their names are empty then.
+    """
+    slots = {slot: " ".join(architecture.get(slot, ())) for slot in IN_SHORT[1:]}
+    return {"modalities": " ".join(used(architecture, architecture[BY_MODALITY]))} | slots
+
+
+def fusing(architecture: Mapping[str, Any]) -> str:
+    """How a network fuses, or what its only modality is."""
+    named = in_short(architecture)
+    return named["fusion"] or f"{named['modalities']} alone"
 
 
 def _words(value: Any) -> str:

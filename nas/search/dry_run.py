@@ -19,6 +19,8 @@ def show(setup: Setup) -> None:
     size = setup.space.size
     count = f"{size:,.0f} architectures" if math.isfinite(size) else "infinitely many architectures"
     tree = Tree(f"[bold]space[/] of {setup.experiment.name}: {count}")
+    if setup.space.presence is not None:
+        tree.add(f"present: {setup.space.presence}")
     _grow(tree, setup.space.root)
     console.print(tree)
     seed = setup.experiment.search.seed

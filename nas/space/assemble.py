@@ -1,6 +1,6 @@
 """From the data of a space file to a `SearchSpace`, with the registry's components filled in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -19,9 +19,11 @@ from nas.space.domains import (
     domain_from_data,
     for_modalities,
 )
+from nas.space.presence import ALL, EITHER, Presence
 from nas.space.search_space import Fixed, Group, Node, SearchSpace, Select
 
-SLOTS = ("dim", "encoders", "connector", "fusion", "head", "training")
+SLOTS = ("dim", "present", "stand_in", "encoders", "connector", "fusion", "head", "training")
+STAND_INS = Choice("zero", "learned")
 DIM = Int(16, 128, log=True)
 
 Path: TypeAlias = tuple[str, ...]
@@ -56,24 +58,30 @@ def assemble(data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) ->
     """
     data = _mapping(data, ())
     _known_keys(data, SLOTS, ())
-    count = len(modalities)
+    presence = _presence(data.get("present", {}), modalities)
+    counts = sorted({len(chosen) for chosen in presence.subsets()}, reverse=True)
+    several = [count for count in counts if count > 1 or len(modalities) == 1]
+    most = len(presence.candidates)
     slots: dict[str, Node] = {
         "dim": _dim(data.get("dim", DIM.to_data())),
-        "encoders": _encoders(data.get("encoders", {}), modalities),
-        "connector": _component(data.get("connector", EVERYTHING), Slot("connector", count), ("connector",)),
-        "fusion": _component(
-            data.get("fusion", EVERYTHING),
-            Slot("fusion", count, lambda component: _fusion_misfit(component, count)),
-            ("fusion",),
-        ),
-        "head": _component(data.get("head", EVERYTHING), Slot("head", count), ("head",)),
+        "encoders": _encoders(data.get("encoders", {}), modalities, presence.candidates),
+        "head": _component(data.get("head", EVERYTHING), Slot("head", most), ("head",)),
     }
+    if several:
+        connector, fusion = (
+            Slot("connector", most),
+            Slot("fusion", most, partial(_fusion_misfit, counts=several)),
+        )
+        slots["connector"] = _component(data.get("connector", EVERYTHING), connector, ("connector",))
+        slots["fusion"] = _component(data.get("fusion", EVERYTHING), fusion, ("fusion",))
+    if "stand_in" in data:
+        slots["stand_in"] = _stand_in(data["stand_in"])
     training = _mapping(data.get("training", {}), ("training",))
     if training:
         slots["training"] = Group(
             {str(name): _hyper_parameter(value, ("training", str(name))) for name, value in training.items()}
         )
-    return SearchSpace(Group(slots))
+    return SearchSpace(Group({name: slots[name] for name in SLOTS if name in slots}), presence)
 
 
 EVERYTHING = {"choice": "all"}
@@ -88,24 +96,69 @@ def _dim(data: Any) -> Node:
     return node
 
 
-def _encoders(data: Any, modalities: Mapping[str, ModalitySpec]) -> Group:
+def _presence(data: Any, modalities: Mapping[str, ModalitySpec]) -> Presence:
+    """Read `all`, a list of names, or by name true, false or a choice of both, as is what is left out."""
+    path = ("present",)
+    if data == ALL:
+        data = list(modalities)
+    if isinstance(data, list):
+        for name in data:
+            if name not in modalities:
+                raise KeyPathError(path, f"{name!r} is not a modality; {near_misses(name, modalities)}")
+        data = {name: name in data for name in modalities}
+    if not isinstance(data, Mapping):
+        raise KeyPathError(
+            path, f"{data!r} is not allowed; give all, a list of modalities, or {{modality: true or false}}"
+        )
+    _known_keys(data, modalities, path)
+    either = EITHER.to_data() if len(modalities) > 1 else True
+    options = {name: _either(data.get(name, either), (*path, name)) for name in modalities}
+    presence = Presence(options)
+    if not presence.candidates:
+        raise KeyPathError(path, "no modality is left; a network needs at least one")
+    return presence
+
+
+def _either(data: Any, path: Path) -> tuple[bool, ...]:
+    node = _hyper_parameter(data, path, EITHER)
+    return tuple(sorted({bool(value) for value in extremes(node)}, reverse=True))
+
+
+def _stand_in(data: Any) -> Node:
+    node = _hyper_parameter(data, ("stand_in",), STAND_INS)
+    for value in extremes(node):
+        if not STAND_INS.contains(value):
+            raise KeyPathError(
+                ("stand_in",), f"{value!r} is not a stand-in; {near_misses(value, map(str, STAND_INS))}"
+            )
+    return node
+
+
+def _encoders(data: Any, modalities: Mapping[str, ModalitySpec], chosen: Sequence[str]) -> Group:
     given = _mapping(data, ("encoders",))
     kinds = {kind for name in available("encoder") for kind in getattr(get("encoder", name), "kinds", ())}
     _known_keys(given, [*modalities, *kinds], ("encoders",))
     children = {}
-    for name, spec in modalities.items():
+    for name in chosen:
+        spec = modalities[name]
         key = name if name in given else spec.kind
         slot = Slot("encoder", len(modalities), partial(encoder_misfit, spec=spec))
         children[name] = _component(given.get(key, EVERYTHING), slot, ("encoders", key))
     return Group(children)
 
 
-def _fusion_misfit(component: type, count: int) -> str | None:
+def _fusion_misfit(component: type, counts: Sequence[int]) -> str | None:
+    """Why a fusion does not fit every number of modalities that a network may use, the largest first."""
     low, high = getattr(component, "modalities", (1, None))
-    if low <= count <= (high or count):
-        return None
     wanted = f"{low}" if low == high else f"{low} to {high}" if high else f"at least {low}"
-    return f"takes {wanted} modalities, and there are {count}"
+    for count in counts:
+        if not low <= count <= (high or count):
+            return f"takes {wanted} modalities, and there are {count}"
+    if len(counts) > 1 and any(
+        hasattr(d, "for_modalities") for d in getattr(component, "domains", {}).values()
+    ):
+        return f"has settings over {counts[0]} modalities, and a network may use fewer; give `present: all`"
+    return None
 
 
 def _component(data: Any, slot: Slot, path: Path) -> Select:

@@ -21,7 +21,7 @@ def locate_files(space: SearchSpace, folder: Path) -> SearchSpace:
     Raises:
         KeyPathError: There is no such file or folder; names the key path.
     """
-    return SearchSpace(_group(space.root, (), folder, ()))
+    return replace(space, root=_group(space.root, (), folder, ()))
 
 
 def _group(group: Group, paths: tuple[str, ...], folder: Path, place: tuple[str, ...]) -> Group:

@@ -6,7 +6,7 @@ building it is the tree again. `SearchSpace.draw` is the only traversal that pro
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -15,6 +15,9 @@ import numpy as np
 
 from nas.space.architecture import Architecture
 from nas.space.domains import Choice, Domain, Expression, Float, Value
+from nas.space.presence import Presence, used
+
+JOINT = ("connector", "fusion")  # slots that only a network of several modalities has
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,13 @@ class SearchSpace:
 
     Args:
         root: The slots of the network. `nas.space.assemble.assemble` reads it from a file's data.
+        presence: Which of the dataset's modalities, the parts of the slot `encoders`, a network may use.
+            Of one that is left out there is no encoder; with one alone nothing is fused. None: all of
+            them, always.
     """
 
     root: Group
+    presence: Presence | None = None
 
     def draw(self, choose: Choose) -> Architecture:
         """The architecture that results from choosing a value for every domain met on the way.
@@ -65,12 +72,21 @@ class SearchSpace:
             choose: Called with the path of a decision and its domain, in a fixed order; only the
                 decisions that the earlier ones leave open are asked for.
         """
-        return Architecture(_draw(self.root, "", choose))
+        root = self.root if self.presence is None else self._restricted(self.presence.choose(choose))
+        return Architecture(_draw(root, "", choose))
 
     def decide(self, choose: Choose) -> dict[str, Value]:
         """The decisions that `draw` would make, path to value, without what they lead to."""
         made: dict[str, Value] = {}
-        _decide(self.root, "", choose, made)
+        root = self.root
+        if self.presence is not None:
+
+            def note(path: str, domain: Domain) -> Value:
+                made[path] = choose(path, domain)
+                return made[path]
+
+            root = self._restricted(self.presence.choose(note))
+        _decide(root, "", choose, made)
         return made
 
     def sample(self, rng: np.random.Generator) -> Architecture:
@@ -84,7 +100,12 @@ class SearchSpace:
             ValueError: The architecture is not a point of this space; the message names the path.
         """
         found: dict[str, tuple[Domain, Value]] = {}
-        _follow(self.root, architecture, "", found)
+        root = self.root
+        if self.presence is not None:
+            chosen = used(architecture, self.presence.modalities)
+            found |= self.presence.decisions(chosen)
+            root = self._restricted(chosen)
+        _follow(root, architecture, "", found)
         return found
 
     def __contains__(self, architecture: Architecture) -> bool:
@@ -97,7 +118,7 @@ class SearchSpace:
     @property
     def size(self) -> float:
         """Number of architectures; infinite where a real number is searched."""
-        return _size(self.root)
+        return sum(_size(root) for root in self._roots())
 
     def points(self) -> Iterator[Architecture]:
         """Every architecture of a finite space, in a fixed order.
@@ -107,16 +128,39 @@ class SearchSpace:
         """
         if self.size == math.inf:
             raise ValueError("a space in which a real number is searched has no list of its points")
-        return (Architecture(tree) for tree in _points(self.root))
+        return (Architecture(tree) for root in self._roots() for tree in _points(root))
 
     def domains(self) -> Iterator[tuple[str, Domain]]:
         """Every decision of the space with its path, conditional ones included."""
-        return _domains(self.root, "")
+        searched = () if self.presence is None else self.presence.domains()
+        return itertools.chain(searched, _domains(self.root, ""))
 
     def to_data(self) -> dict[str, Any]:
         """The space as it would stand in a file, with every default written out."""
-        data: dict[str, Any] = _to_data(self.root)
-        return data
+        present = {} if self.presence is None else {"present": self.presence.to_data()}
+        return present | _to_data(self.root)
+
+    def _roots(self) -> Iterator[Group]:
+        """The slots for every set of modalities that a network may use."""
+        if self.presence is None:
+            yield self.root
+        else:
+            yield from map(self._restricted, self.presence.subsets())
+
+    def _restricted(self, chosen: Sequence[str]) -> Group:
+        """The slots of networks that use these modalities alone."""
+        assert self.presence is not None
+        modalities, slots = self.presence.modalities, dict(self.root.children)
+        if len(chosen) == len(modalities):
+            return self.root
+        encoders = slots["encoders"]
+        assert isinstance(encoders, Group)
+        slots["encoders"] = Group(
+            {name: encoders.children[name] for name in chosen if name in encoders.children}
+        )
+        if len(chosen) == 1:
+            slots = {name: slot for name, slot in slots.items() if name not in JOINT}
+        return Group({"present": Fixed({name: name in chosen for name in modalities})} | slots)
 
 
 def _join(path: str, name: str) -> str:

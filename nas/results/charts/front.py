@@ -14,6 +14,7 @@ from nas.results.dominance import non_dominated
 from nas.results.figures import figure
 from nas.results.progress import is_wide
 from nas.results.records import PRUNED, Candidate, History, Record
+from nas.results.selections import fusing
 
 FAR = 4  # heights of the front below which a network is out of the first view
 
@@ -164,7 +165,7 @@ def _varies(history: History, name: str) -> bool:
 
 
 def _fusion(candidate: Candidate) -> str:
-    return " ".join(candidate.architecture["fusion"])
+    return fusing(candidate.architecture)
 
 
 def _hover(across: str | None, up: str) -> str:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from nas.results.colours import FADED, FRONT, INK
 from nas.results.plots._canvas import canvas, style
 from nas.results.records import Candidate, History
+from nas.results.selections import fusing
 
 LABEL_PIXELS = 16
 FAR = 4  # heights of the front below which a dominated candidate is only pointed at
@@ -45,9 +46,9 @@ def _draw_front(axes: Axes, history: History, complete: list[Candidate], across:
     if len(history.objectives) == 2:
         axes.plot(*_points(front, across, up), color=FRONT, drawstyle="steps-post", zorder=1)
     by_fusion = sorted(front, key=_fusion)
-    for number, (fusion, alike) in enumerate(groupby(by_fusion, key=_fusion)):
+    for number, (name, alike) in enumerate(groupby(by_fusion, key=_fusion)):
         shown = list(alike)
-        label = f"front: {fusion} ({len(shown)})"
+        label = f"front: {name} ({len(shown)})"
         axes.plot(*_points(shown, across, up), "o", color=style(number)[0], markersize=7, label=label)
     values = [candidate.values[across] for candidate in complete]
     if values and min(values) > 0 and max(values) > 10 * min(values):
@@ -60,7 +61,7 @@ def _draw_front(axes: Axes, history: History, complete: list[Candidate], across:
 
 
 def _fusion(candidate: Candidate) -> str:
-    return " ".join(candidate.architecture["fusion"])
+    return fusing(candidate.architecture)
 
 
 def _leave_out_what_is_far_below(

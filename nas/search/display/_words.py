@@ -7,6 +7,7 @@ from nas.results.figures import figure
 from nas.results.records import COMPLETE, FAILED, PRUNED, REJECTED, History, Record
 from nas.results.remarks import remarks
 from nas.results.run_directory import LOGGED, RunDirectory
+from nas.results.selections import IN_SHORT, in_short
 from nas.search.display._course import Course
 
 FILES = ("pareto.png", "pareto.csv", "report.html")
@@ -47,12 +48,12 @@ def front_table(history: History, rows: int | None = None) -> Table:
     table = Table(title=f"front of {sum(r.state == COMPLETE for r in history.records)} complete trials")
     for heading in ("trial", *names):
         table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("connector", "fusion", "head"):
+    for heading in IN_SHORT:
         table.add_column(heading, no_wrap=True)
     members = history.front()
     for record in members[:rows]:
-        parts = [" ".join(record.architecture[slot]) for slot in ("connector", "fusion", "head")]
-        table.add_row(str(record.number), *(figure(record.values.get(name)) for name in names), *parts)
+        figures = (figure(record.values.get(name)) for name in names)
+        table.add_row(str(record.number), *figures, *in_short(record.architecture).values())
     if rows and len(members) > rows:
         table.caption = f"and {len(members) - rows} more"
     return table

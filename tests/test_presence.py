@@ -1,0 +1,313 @@
+"""Networks of some of the modalities: part of the space, proposed, built, and named on the front."""
+
+import csv
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from test_samplers import SAMPLERS, as_of, derive, live, sampler
+
+import nas
+from nas import Architecture, Int, ModalitySpec, SearchSpace, Task
+from nas.results.records import COMPLETE, History, Record
+from nas.results.run_directory import RunDirectory
+from nas.results.selections import fusing, in_short
+from nas.space.assemble import assemble
+from nas.space.presence import Presence
+from nas.space.search_space import Group, Select
+
+TASK = Task("classification", ("low", "middle", "high"))
+MODALITIES = {
+    "image": ModalitySpec("image", (1, 8, 8)),
+    "text": ModalitySpec("text", (5,), vocabulary=7),
+    "audio": ModalitySpec("audio", (1, 8, 8)),
+}
+ENCODERS = {
+    "image": {"cnn": {"width": {"choice": [8, 12]}}},
+    "text": {"attention": {"embedding": 16}},
+    "audio": {"spectrogram_cnn": {"width": 8}},
+}
+DATA = {
+    "dim": 8,
+    "encoders": ENCODERS,
+    "connector": {"choice": {"none": {}, "small_world": {"topology": {"ring": {"k": 2}}, "layers": 1}}},
+    "fusion": {"choice": ["late", "concat", "cross_modal"]},
+    "head": "linear",
+}
+DATA["connector"]["choice"]["small_world"] |= {"rewiring": "none", "dropout": 0.0}
+JOINT = {"connector": {"none": {}}, "fusion": {"late": {}}}
+SETS = [{"image", "text", "audio"}, {"image", "text"}, {"image", "audio"}, {"text", "audio"}]
+SETS += [{"image"}, {"text"}, {"audio"}]
+
+
+def architecture(*chosen, **slots):
+    tree = {"dim": 8, "encoders": {name: ENCODERS[name] for name in chosen}, "head": {"linear": {}}} | slots
+    if "image" in chosen:
+        tree["encoders"] = tree["encoders"] | {"image": {"cnn": {"width": 8}}}
+    left_out = {} if len(chosen) == 3 else {"present": {name: name in chosen for name in MODALITIES}}
+    return Architecture(tree | left_out | (JOINT if len(chosen) > 1 and "fusion" not in slots else {}))
+
+
+def inputs(size):
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "image": torch.randn(size, 1, 8, 8, generator=generator),
+        "text": torch.randint(1, 7, (size, 5), generator=generator),
+        "audio": torch.randn(size, 1, 8, 8, generator=generator),
+    }
+
+
+# The space
+
+
+def test_every_set_of_modalities_but_none_is_in_the_space_and_half_of_its_samples_use_all():
+    space, rng = assemble(DATA, MODALITIES), np.random.default_rng(0)
+    met = Counter(frozenset(space.sample(rng)["encoders"]) for _ in range(600))
+    assert set(met) == set(map(frozenset, SETS))
+    assert 0.4 < met[frozenset(MODALITIES)] / 600 < 0.6
+
+
+def test_the_size_counts_every_set_with_the_slots_that_it_has():
+    space = assemble(DATA, MODALITIES)
+    joint = 2 * 3  # a connector and a fusion, of several modalities alone
+    image = 2
+    assert space.size == joint * (image + image + image + 1) + image + 1 + 1
+    points = list(space.points())
+    assert len(points) == len(set(points)) == space.size
+    assert all(point in space for point in points)
+
+
+def test_present_all_is_the_space_without_the_slot():
+    space = assemble(DATA | {"present": "all"}, MODALITIES)
+    assert space.size == 2 * 3 * 2
+    assert all("present" not in point for point in space.points())
+    assert not [path for path, _ in space.domains() if path.startswith("present")]
+    assert space.to_data()["present"] == "all"
+
+
+def test_an_architecture_without_the_slot_lies_in_the_space_as_one_of_all_modalities():
+    space = assemble(DATA, MODALITIES)
+    old = next(assemble(DATA | {"present": "all"}, MODALITIES).points())
+    assert space.decisions(old)["present"][1] == "all"
+    again = space.draw(lambda path, domain: space.decisions(old)[path][1])
+    assert again.id == old.id
+
+
+@pytest.mark.parametrize(
+    ("present", "sets"),
+    [
+        ({"image": True}, [s for s in SETS if "image" in s]),
+        ({"image": False}, [s for s in SETS if "image" not in s]),
+        (["audio"], [{"audio"}]),
+        ({"image": True, "audio": False}, [{"image", "text"}, {"image"}]),
+        ({"text": False, "audio": False}, [{"image"}]),
+    ],
+)
+def test_the_sets_are_those_that_the_slot_allows(present, sets):
+    space = assemble(DATA | {"present": present}, MODALITIES)
+    assert {frozenset(point["encoders"]) for point in space.points()} == set(map(frozenset, sets))
+    rng = np.random.default_rng(0)
+    assert {frozenset(space.sample(rng)["encoders"]) for _ in range(80)} == set(map(frozenset, sets))
+    for point in space.points():
+        decisions = space.decisions(point)
+        assert space.draw(lambda path, domain, made=decisions: made[path][1]) == point
+        assert set(decisions) <= {path for path, _ in space.domains()}
+
+
+def test_with_one_modality_there_is_neither_connector_nor_fusion():
+    for point in assemble(DATA, MODALITIES).points():
+        alone = len(point["encoders"]) == 1
+        assert ("fusion" in point, "connector" in point) == (not alone, not alone)
+
+
+def test_the_fusions_that_are_offered_fit_every_number_of_modalities_beyond_one():
+    @nas.register("fusion", "pairwise")
+    class Pairwise:
+        """Of two."""
+
+        modalities = (2, 2)
+
+    def offered(present):
+        return dict(assemble({"present": present}, MODALITIES).domains()).get("fusion", ())
+
+    assert not {"pairwise", "sigmoid_gate"} & set(offered({}))
+    assert {"pairwise", "sigmoid_gate"} <= set(offered(["image", "text"]))
+    assert {"pairwise", "sigmoid_gate"} <= set(offered({"image": False}))
+    assert "cross_modal" in offered({})  # takes at least two
+    assert not offered(["image"])
+
+
+def test_a_set_that_is_not_allowed_is_told_by_its_path():
+    space = assemble(DATA | {"present": {"image": True}}, MODALITIES)
+    with pytest.raises(ValueError, match="present: text is not a set of modalities here"):
+        space.decisions(architecture("text"))
+
+
+# Samplers
+
+EITHER = (True, False)
+SPACE = SearchSpace(
+    Group(
+        {
+            "dim": Int(16, 96, log=True),
+            "encoders": Group({name: Group({"width": Int(1, 9)}) for name in "abc"}),
+            "fusion": Select("fusion", {"concat": Group({}), "gate": Group({"heads": Int(1, 4)})}),
+            "head": Select("head", {"linear": Group({}), "mlp": Group({})}),
+            "training": assemble(
+                {"training": {"weight_decay": {"float": [1e-6, 1.0], "log": True}}}, MODALITIES
+            ).root.children["training"],
+        }
+    ),
+    Presence(dict.fromkeys("abc", EITHER)),
+)
+
+
+@pytest.fixture(autouse=True)
+def worth(monkeypatch):
+    """`b` alone is best, and every other modality costs."""
+
+    def measure(architecture):
+        chosen = architecture["encoders"]
+        accuracy = 0.5 * ("b" in chosen) + 0.1 / len(chosen)
+        return {"accuracy": accuracy, "parameters": float(architecture["dim"] * len(chosen))}
+
+    monkeypatch.setattr("test_samplers.measure", measure)
+    monkeypatch.setattr("test_samplers.SPACE", SPACE)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_proposes_sets_of_modalities_and_the_same_after_a_resume(name):
+    records = live(sampler(name), 40, space=SPACE)
+    assert all(record.architecture in SPACE for record in records)
+    assert len({frozenset(record.architecture["encoders"]) for record in records}) >= 4
+    again = sampler(name)
+    for number in (9, 25, 39):
+        assert again.propose(SPACE, as_of(records, number), derive(0, number)) == records[number].architecture
+
+
+def test_evolution_learns_which_modality_is_worth_it():
+    records = live(sampler("evolution"), 60, space=SPACE)
+    late = [set(record.architecture["encoders"]) for record in records[40:]]
+    assert sum("b" in chosen for chosen in late) >= 15
+
+
+# The network
+
+
+def test_a_modality_that_is_switched_off_is_not_built():
+    alone = nas.build(architecture("image"), MODALITIES, TASK)
+    of_one = {"image": MODALITIES["image"]}
+    expected = nas.build(architecture("image"), of_one | {"text": MODALITIES["text"]} | MODALITIES, TASK)
+    assert list(alone.encoders) == ["image"]
+    cnn = (8 * 9 + 8) + (8 * 16 * 9 + 16) + (16 * 8 + 8)
+    assert sum(p.numel() for p in alone.parameters()) == cnn + (8 * 3 + 3)
+    assert sum(p.numel() for p in expected.parameters()) == cnn + (8 * 3 + 3)
+    assert torch.equal(alone.eval()({"image": inputs(4)["image"]}), alone(inputs(4)))
+
+
+def test_the_features_of_one_modality_pass_through_to_the_head():
+    network = nas.build(architecture("text"), MODALITIES, TASK).eval()
+    outputs, gates = network(inputs(4), return_gates=True)
+    tokens = network.encoders["text"](inputs(4)["text"])
+    torch.testing.assert_close(outputs, network.head(tokens.mean(1)))
+    assert gates == {"type": "identity", "weights": None}
+
+
+@pytest.mark.parametrize("chosen", SETS, ids=lambda chosen: "-".join(sorted(chosen)))
+def test_a_network_looks_at_the_columns_of_its_own_modalities(chosen):
+    names = [name for name in MODALITIES if name in chosen]
+    network = nas.build(architecture(*names), MODALITIES, TASK).eval()
+    present = torch.ones(4, 3, dtype=torch.bool)
+    for column, name in enumerate(MODALITIES):
+        absent = present.clone()
+        absent[:, column] = False
+        changed = not torch.allclose(network(inputs(4), present=absent), network(inputs(4)))
+        assert changed == (name in chosen)
+
+
+@pytest.mark.parametrize(
+    ("slots", "message"),
+    [
+        ({"present": {"imag": True}}, "present: 'imag' is not a modality; did you mean 'image'"),
+        ({"present": dict.fromkeys(MODALITIES, False)}, "every modality is switched off"),
+        ({"present": {"text": True}, "encoders": {"image": {"cnn": {}}}}, "has no 'text'"),
+    ],
+)
+def test_a_wrong_slot_is_refused(slots, message):
+    with pytest.raises(nas.RequestError, match=message):
+        nas.build(architecture("image", "text", "audio", **slots), MODALITIES, TASK)
+
+
+# Stand-ins for absent modalities
+
+
+def absent(column, size=4):
+    present = torch.ones(size, 3, dtype=torch.bool)
+    present[:2, column] = False
+    return present
+
+
+def test_a_learned_stand_in_is_what_the_fusion_sees_of_an_absent_modality():
+    network = nas.build(architecture(*MODALITIES, stand_in="learned"), MODALITIES, TASK).eval()
+    with torch.no_grad():
+        network.stand_ins["text"].normal_()
+    spoilt = inputs(4) | {"text": torch.where(torch.arange(4)[:, None] < 2, 3, inputs(4)["text"])}
+    outputs = network(spoilt, present=absent(1))
+    assert torch.equal(outputs, network(inputs(4), present=absent(1)))
+    seen = []
+    network.fusion.register_forward_pre_hook(lambda module, args: seen.append(args))
+    network(inputs(4), present=absent(1))
+    [(features, present)] = seen
+    assert present is None
+    assert torch.equal(features[1][:2], network.stand_ins["text"].expand(2, -1))
+    torch.testing.assert_close(outputs[2:], network(inputs(4))[2:])
+
+
+def test_a_learned_stand_in_is_learned_from_the_samples_that_lack_the_modality():
+    network = nas.build(architecture(*MODALITIES, stand_in="learned"), MODALITIES, TASK)
+    network(inputs(4), present=absent(1)).sum().backward()
+    assert network.stand_ins["text"].grad.abs().sum() > 0
+    assert not network.stand_ins["image"].grad.any()
+
+
+def test_stand_ins_cost_a_vector_per_modality_that_is_used():
+    def size(*chosen, **slots):
+        network = nas.build(architecture(*chosen, **slots), MODALITIES, TASK)
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    for chosen in (("image", "text", "audio"), ("image", "text"), ("text",)):
+        assert size(*chosen, stand_in="learned") == size(*chosen) + len(chosen) * 8
+        assert size(*chosen, stand_in="zero") == size(*chosen)
+
+
+def test_the_stand_in_is_searched_where_a_space_gives_it_a_choice():
+    space = assemble(DATA | {"present": "all", "stand_in": {"choice": ["zero", "learned"]}}, MODALITIES)
+    assert {point["stand_in"] for point in space.points()} == {"zero", "learned"}
+    assert "stand_in" not in next(assemble(DATA, MODALITIES).points())
+
+
+# What a person reads
+
+
+def test_the_front_says_which_modalities_a_network_uses(tmp_path):
+    networks = [architecture("text"), architecture("image", "audio"), architecture(*MODALITIES)]
+    values = [{"accuracy": 0.5 + 0.1 * n, "parameters": 10 + n, "sparsity": 0, "flops": 1} for n in range(3)]
+    records = [
+        Record(n, 0, network, COMPLETE, n, values=values[n], told=n, seconds=1.0)
+        for n, network in enumerate(networks)
+    ]
+    RunDirectory(tmp_path).write_tables(History(records, {"accuracy": "maximize", "parameters": "minimize"}))
+    with (tmp_path / "pareto.csv").open() as file:
+        assert [row["modalities"] for row in csv.DictReader(file)] == [
+            "text",
+            "audio image",
+            "audio image text",
+        ]
+    assert in_short(networks[1]) == {
+        "modalities": "audio image",
+        "connector": "none",
+        "fusion": "late",
+        "head": "linear",
+    }
+    assert [fusing(network) for network in networks] == ["text alone", "late", "late"]
