@@ -19,7 +19,7 @@ TORCHLESS = {f"nas.{room}" for room in ROOMS}
 ABOVE = {f"nas.{room}" for room in ["search", "training", "network", "results"]}
 COMPONENT_KINDS = ("encoder", "fusion", "connector", "head", "topology", "rewiring")
 ROOMS_OF_COMPONENTS = {"nas.encoders", "nas.fusions", "nas.connectors", "nas.heads", "nas.rewirings"}
-GENERIC = {"none", "linear", "attention", "random"}  # words that also mean something else
+GENERIC = {"none", "linear", "attention", "random", "identity"}  # words that also mean something else
 
 
 def within(module: str, rooms) -> bool:
