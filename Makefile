@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RESUME = $(if $(wildcard runs/ws/study.db),--resume)
 
-.PHONY: search test lint bench clean
+.PHONY: search test lint docs bench clean
 
 search: $(VENV)/installed
 	$(BIN)/python -m nas.search experiments/ws.yaml $(RESUME)
@@ -16,6 +16,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/overhead.py
@@ -35,4 +38,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
