@@ -26,7 +26,7 @@ def _dashboard(argv: Sequence[str] | None) -> int:
 
     run = RunDirectory(arguments.run_dir)
     run.experiment()
-    if not run.database.exists():
+    if not run.has_study:
         raise RequestError(f"{run.path} has no study.db yet; start the search first")
     _check_port(arguments.port)
     address = f"http://{HOST}:{arguments.port}/dashboard"

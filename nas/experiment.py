@@ -49,9 +49,22 @@ def _bound(value: Any) -> Any:
     return value
 
 
+def _storage(value: str) -> str:
+    """A database URL without a password: experiments are stored and shown in reports."""
+    address = value.partition("://")[2].rpartition("@")[0]
+    if not re.match(r"(postgresql|mysql|mariadb)(\+\w+)?://", value):
+        raise ValueError(
+            "give the URL of a PostgreSQL or MySQL database, such as postgresql+psycopg://host/name"
+        )
+    if ":" in address:
+        raise ValueError("leave the password out of the URL; put it in ~/.pgpass, PGPASSWORD or ~/.my.cnf")
+    return value
+
+
 Selection = Annotated[dict[str, dict[str, Any]], BeforeValidator(_selection)]
 Name = Annotated[str, AfterValidator(_name)]
 Bound = Annotated[str, BeforeValidator(_bound)]
+Storage = Annotated[str, AfterValidator(_storage)]
 
 
 Device = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
@@ -93,6 +106,10 @@ class Search(_Section):
         racing: Share of the trials that repeat networks whose place on the front is in doubt.
         inheritance: Share of the trials with a parent on the front that start from its weights; the others
             are the control group by which the bias of inheritance is measured.
+        storage: URL of a database in which several machines keep one study, such as
+            `postgresql+psycopg://user@host/database`; None for a file in the run directory.
+        lease: Seconds after which a machine that shows no sign of life has lost its trials to the others,
+            and for which the database may be out of reach.
     """
 
     sampler: Selection = {"tpe": {}}
@@ -103,6 +120,8 @@ class Search(_Section):
     seeds: int = Field(1, ge=1)
     racing: float = Field(0.0, ge=0, lt=1)
     inheritance: float = Field(0.0, ge=0, le=1)
+    storage: Storage | None = None
+    lease: float = Field(60.0, gt=0)
 
 
 class Training(_Section):

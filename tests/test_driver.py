@@ -273,7 +273,7 @@ def test_a_search_ends_when_the_front_stands_still(study):
 def test_what_a_trial_exceeds_stands_on_it_in_the_database(study):
     study.constraints = {"parameters": "<= 30"}
     search(study, Scripted({0: [reject]}), trials=2)
-    stored = study._study.get_trials()
+    stored = study.stored.get_trials()
     assert [trial.constraints["parameters"] for trial in stored] == [
         record.cheap["parameters"] - 30 for record in study.records
     ]

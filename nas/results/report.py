@@ -71,7 +71,7 @@ def write_report(run: RunDirectory) -> None:
 
 def _read(run: RunDirectory, experiment: Experiment) -> tuple[History, Importances]:
     """The trials and what mattered among them; the database is read once."""
-    if not run.database.exists():
+    if not run.has_study:
         return read_history(run), {}
     with stored_study(run) as study:
         return history_of(study, experiment), importances(study, experiment.objectives)

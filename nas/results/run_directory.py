@@ -47,9 +47,19 @@ class RunDirectory:
         return self.experiment_file.exists()
 
     @property
+    def shared_storage(self) -> str | None:
+        """URL of the database that this run shares with others; None for its own."""
+        return self.experiment().search.storage if self.exists else None
+
+    @property
     def storage_url(self) -> str:
         """URL of the Optuna storage of this run."""
-        return f"sqlite:///{self.database.resolve()}"
+        return self.shared_storage or f"sqlite:///{self.database.resolve()}"
+
+    @property
+    def has_study(self) -> bool:
+        """Whether there is a study to be read."""
+        return self.shared_storage is not None or self.database.exists()
 
     def create(
         self,

@@ -1,18 +1,23 @@
 """Reading the records of a run back from its Optuna storage."""
 
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.errors import RequestError
 from nas.experiment import Direction, Experiment
 from nas.results.records import COMPLETE, RUNNING, WAITING, History, Origin, Record
 from nas.results.run_directory import RunDirectory
 from nas.space import Architecture
+
+RACES = 4  # in which another driver may be the first
 
 # Attributes of a trial that are not measures.
 OWN = {
@@ -32,8 +37,35 @@ OWN = {
 
 
 def open_storage(url: str) -> RDBStorage:
-    """Open an Optuna storage; its tables are made where missing."""
-    return RDBStorage(url)
+    """Open an Optuna storage; its tables are made where missing.
+
+    Raises:
+        RequestError: The database cannot be reached, or there is no driver for it.
+    """
+    from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+
+    try:
+        return _storage(url)
+    except (ImportError, NoSuchModuleError) as error:
+        raise RequestError(
+            f"search.storage: there is no driver for {url} ({error}); for PostgreSQL write "
+            "postgresql+psycopg:// and install `small-world-nas[postgresql]`"
+        ) from None
+    except (DBAPIError, StorageInternalError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RequestError(f"search.storage: {url} cannot be reached: {reason}") from None
+
+
+def _storage(url: str) -> RDBStorage:
+    """The storage; another driver may be making the same tables at the same moment."""
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    settings = {} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    for _ in range(RACES):
+        with suppress(IntegrityError, ProgrammingError):
+            return RDBStorage(url, engine_kwargs=settings)
+        time.sleep(0.5)
+    return RDBStorage(url, engine_kwargs=settings)
 
 
 def read_history(run: RunDirectory) -> History:
@@ -43,7 +75,7 @@ def read_history(run: RunDirectory) -> History:
         RequestError: There is no run in the directory.
     """
     experiment = run.experiment()
-    if not run.database.exists():
+    if not run.has_study:
         return History([], experiment.objectives, experiment.constraints)
     with stored_study(run) as study:
         return history_of(study, experiment)
@@ -68,10 +100,11 @@ def stored_study(run: RunDirectory) -> Iterator[optuna.Study]:
 
 def read_records(storage: BaseStorage, study_id: int, objectives: Mapping[str, Direction]) -> list[Record]:
     """One record per trial of a study, by number."""
-    return [_record(trial, objectives) for trial in storage.get_all_trials(study_id, deepcopy=False)]
+    return [read_record(trial, objectives) for trial in storage.get_all_trials(study_id, deepcopy=False)]
 
 
-def _record(trial: FrozenTrial, objectives: Mapping[str, Direction]) -> Record:
+def read_record(trial: FrozenTrial, objectives: Mapping[str, Direction]) -> Record:
+    """What is known of one stored trial."""
     stored = trial.user_attrs
     asked = Record(
         trial.number,

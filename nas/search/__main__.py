@@ -80,9 +80,12 @@ def _search(argv: Sequence[str] | None) -> int:
 def _run(setup: "Setup", arguments: "argparse.Namespace") -> int:
     from nas.results.environment import environment
     from nas.results.run_directory import RunDirectory
+    from nas.results.stored import open_storage
 
     experiment = setup.experiment
     run = RunDirectory(arguments.run_dir or Path("runs") / experiment.name)
+    if experiment.search.storage:
+        open_storage(experiment.search.storage).engine.dispose()  # before anything is written
     _check_run(run, setup, arguments.resume)
     with run.lock():
         if arguments.resume:
@@ -162,6 +165,7 @@ def _why_outside(space: "SearchSpace", architecture: "Architecture") -> str:
 
 def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str) -> int:
     from nas.results.report import write_report
+    from nas.search.claims import Shared
     from nas.search.display import make_display
     from nas.search.driver import budgeted, drive, keep_front_weights
     from nas.search.executors import open_executor
@@ -169,7 +173,11 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
     from nas.search.study import Study
 
     experiment, execution = setup.experiment, setup.experiment.execution
-    study = Study(run, experiment.name, setup.proposals, experiment.objectives, experiment.constraints)
+    url, lease = experiment.search.storage, experiment.search.lease
+    claims = Shared(url, experiment.name, lease) if url else None
+    study = Study(
+        run, experiment.name, setup.proposals, experiment.objectives, experiment.constraints, claims
+    )
     stop = _Interruption()
     trials, reason = max(experiment.search.trials, budgeted(study.records)), None
     display = make_display(shown, study, trials)

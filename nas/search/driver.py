@@ -3,10 +3,11 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
-from nas.errors import TrialError
+from nas.errors import RequestError, TrialError
 from nas.experiment import Stop
 from nas.results.records import REJECTED, RUNNING, Record
 from nas.results.run_directory import RunDirectory
@@ -52,6 +53,7 @@ def drive(
     try:
         while not interrupted() and session.fill():
             reports = executor.wait(POLL_SECONDS)
+            study.keep_up()
             for report in reports:
                 session.take(report)
                 observe(report)
@@ -90,18 +92,17 @@ class _Session:
         self.stop = stop
         self.started = time.monotonic()
         self.reason: str | None = None
-        self._left_over = study.unfinished()
         self._retried: list[Record] = []
         self._failures: dict[int, Counter[str]] = {}
         self._alone: set[int] = set()
         self._running: set[int] = set()
 
     def fill(self) -> bool:
-        """Start trials while there is room for them; whether any is running."""
+        """Start trials while there is room for them; whether any is running, here or at another driver."""
         while self.executor.room and (record := self._next()):
-            self.executor.submit([self._job(record)])
             self._running.add(record.number)
-        return bool(self._running)
+            self.executor.submit([self._job(record)])
+        return bool(self.study.unfinished())
 
     def _job(self, record: Record) -> Job:
         parent = record.origin.inherits
@@ -113,16 +114,20 @@ class _Session:
         """The next trial to start: what has to be run again, then what is new; None for none."""
         if self._retried:
             return self._retried.pop(0)
-        if self._left_over:
-            return self.study.restart(self._left_over.pop(0))
-        if self.reason or budgeted(self.study.records) >= self.trials:
+        restarted = (self.study.restart(record) for record in self.study.left_over())
+        if again := next((record for record in restarted if record), None):
+            return again
+        if self.reason or self._enough():
             return None
         reason = reason_to_stop(self.stop, self.study.history, time.monotonic() - self.started)
-        record = None if reason else self.study.ask()
-        if record is None:
+        record = None if reason else self.study.ask(self._enough)
+        if record is None and not self._enough():
             self.reason = reason or EXHAUSTED
             self.run.append_event("stopped", reason=self.reason)
         return record
+
+    def _enough(self) -> bool:
+        return budgeted(self.study.records) >= self.trials
 
     def take(self, report: Report) -> None:
         """Do what a report asks for."""
@@ -157,9 +162,10 @@ class _Session:
         try:
             self.executor.close()
         finally:
-            for record in self.study.unfinished():
-                if record.state == RUNNING:
-                    self.study.release(record.number)
+            with suppress(RequestError):  # out of reach: the leases of the trials will end
+                for record in self.study.unfinished():
+                    if record.state == RUNNING:
+                        self.study.release(record.number)
             keep_front_weights(
                 self.study, self.run
             )  # a worker may have written its own after its last report

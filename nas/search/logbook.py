@@ -1,7 +1,7 @@
 """The logbook: tells the dashboard and the loggers what happens in a search."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nas.experiment import Experiment
@@ -33,17 +33,21 @@ class Logbook:
                 self._tell("epoch", self.study.records[number], metrics)
             case Completed(number) | Failed(number) if self.study.records[number].finished:
                 self._ended(number)
-        self.notes.refresh(self.study.history)
+        self._note(lambda: self.notes.refresh(self.study.history))
 
     def _ended(self, number: int) -> None:
         record = self.study.records[number]
-        self.notes.ended(record, self.study.history)
+        self._note(lambda: self.notes.ended(record, self.study.history))
         self._tell("ended", record)
 
     def close(self) -> None:
         """Leave everything as it stands at the end."""
-        self.notes.draw(self.study.history)
+        self._note(lambda: self.notes.draw(self.study.history))
         self._tell("close")
+
+    def _note(self, write: Callable[[], None]) -> None:
+        """Write to the storage, which may be out of reach for a while."""
+        self.study.claims.patiently(write)
 
     def _tell(self, what: str, *details: Any) -> None:
         """Tell every logger; one that fails is heard of, and told no more: the search goes on."""

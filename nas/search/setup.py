@@ -65,6 +65,12 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
     """Check what the experiment names; `folder` is where relative paths in its space start."""
     _load_plugins(experiment.plugins)
     _check_objectives(experiment)
+    if experiment.search.storage and experiment.search.inheritance:
+        raise KeyPathError(
+            ("search", "inheritance"),
+            "needs the weights of every trial, and drivers that share a storage keep only their own; "
+            "leave it out, or leave search.storage out",
+        )
     sampler = _component("sampler", experiment.search.sampler, ("search", "sampler"))
     pruner = _component("pruner", experiment.search.pruner, ("search", "pruner"))
     loggers = [

@@ -3,7 +3,7 @@
 import itertools
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,8 +13,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
-from nas.errors import TrialError
-from nas.experiment import Direction
+from nas.errors import RequestError, TrialError
+from nas.experiment import Direction, Experiment
 from nas.results import artifacts
 from nas.results.records import (
     COMPLETE,
@@ -27,8 +27,9 @@ from nas.results.records import (
     Record,
 )
 from nas.results.run_directory import RunDirectory, write_atomically
-from nas.results.stored import open_storage, read_records
-from nas.search.proposals import Proposals
+from nas.results.stored import open_storage, read_record, read_records
+from nas.search.claims import Claims, Sole
+from nas.search.proposals import Proposals, unfinished
 from nas.search.samplers._optuna import STATES, note_constraints, parameters
 from nas.seeds import derive
 
@@ -47,6 +48,7 @@ class Study:
         proposals: What to ask for next.
         objectives: Direction by objective.
         constraints: Bounds on objectives that are known before the training.
+        claims: Which trials this driver works on; None where it is the study's only one.
     """
 
     def __init__(
@@ -56,19 +58,24 @@ class Study:
         proposals: Proposals,
         objectives: Mapping[str, Direction],
         constraints: Mapping[str, str] | None = None,
+        claims: Claims | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.run = run
         self.proposals = proposals
         self.objectives = dict(objectives)
         self.constraints = dict(constraints or {})
-        self._storage = _open(run)
+        self.claims = claims or Sole()
+        self._database = _open(run)
+        self._storage = optuna.storages.get_storage(self._database)
         study = optuna.create_study(
             storage=self._storage,
             study_name=name,
             directions=list(self.objectives.values()),
             load_if_exists=True,
         )
+        if run.shared_storage:
+            _agree(study, run.experiment())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             if study.metric_names is None:
@@ -94,31 +101,83 @@ class Study:
         return self._trial_ids[number]
 
     def unfinished(self) -> list[Record]:
-        """Trials that an earlier session has asked for and not finished, by number."""
+        """Trials that have been asked for and have not finished, by number."""
         return [record for record in self.records if not record.finished]
 
-    def ask(self) -> Record | None:
-        """Propose the next trial; None when there is no network left that has not been one."""
-        number = len(self.records)
-        proposal = self.proposals.next(self.history)
-        if proposal is None:
-            return None
-        architecture, seed = proposal.architecture, derive(self.proposals.seed, number, "trial")
-        record = Record(number, seed, architecture, RUNNING, self._told, proposal.origin)
-        file = self.run.trial(number) / "architecture.json"
-        write_atomically(file, json.dumps(architecture.to_data(), indent=1))
-        self._trial_ids.append(self._store(record))
-        self.records.append(record)
+    def left_over(self) -> list[Record]:
+        """Unfinished trials on which nobody works: whoever asked for them has died, or was interrupted."""
+        ids = {self._trial_ids[record.number]: record for record in self.unfinished()}
+        free = self.claims.patiently(lambda: self.claims.free(ids))
+        return [record for trial_id, record in ids.items() if trial_id in free]
+
+    def keep_up(self) -> None:
+        """Stay in touch with the other drivers; called all the time."""
+        if self.claims.due():
+            self.claims.patiently(self.claims.beat)
+            self.claims.patiently(self.refresh)
+
+    def refresh(self) -> None:
+        """Take note of what other drivers have asked for and finished."""
+        if isinstance(self.claims, Sole):
+            return
+        trials = self._storage.get_all_trials(self._id, deepcopy=False)
+        for record in (read_record(trial, self.objectives) for trial in trials):
+            if record.number == len(self.records):
+                self._trial_ids.append(trials[record.number]._trial_id)
+                self.records.append(record)
+                self._log(record, "asked")
+            elif self.records[record.number].finished or not record.finished:
+                continue
+            self.records[record.number] = record
+            if record.finished:
+                self._log(record, _ending(record))
+        self._told = sum(record.finished for record in self.records)
+
+    def ask(self, enough: Callable[[], bool] = lambda: False) -> Record | None:
+        """Propose the next trial; None when there is no network left that has not been one.
+
+        Args:
+            enough: Asked once all that other drivers have done is known; if it is, nothing is proposed.
+        """
+        return self.claims.patiently(lambda: self._ask(enough))
+
+    def _ask(self, enough: Callable[[], bool]) -> Record | None:
+        with self.claims.exclusive():
+            self.refresh()
+            if enough():
+                return None
+            number = len(self.records)
+            proposal = self.proposals.next(self.history)
+            if proposal is None:
+                return None
+            architecture, seed = proposal.architecture, derive(self.proposals.seed, number, "trial")
+            record = Record(number, seed, architecture, RUNNING, self._told, proposal.origin)
+            file = self.run.trial(number) / "architecture.json"
+            write_atomically(file, json.dumps(architecture.to_data(), indent=1))
+            trial_id = self._store(record)
+            self.claims.take(trial_id)
+            self._trial_ids.append(trial_id)
+            self.records.append(record)
         self._log(record, "asked")
         return record
 
-    def restart(self, record: Record) -> Record:
-        """Run a trial again that an earlier session had asked for and not finished."""
-        if record.state == WAITING:
-            self._set_state(record.number, TrialState.RUNNING)
-        self.records[record.number] = replace(record, state=RUNNING, cheap={}, metrics=())
+    def restart(self, record: Record) -> Record | None:
+        """Run a trial again that is left over; None where another driver has been faster."""
+        return self.claims.patiently(lambda: self._restart(record.number))
+
+    def _restart(self, number: int) -> Record | None:
+        trial_id = self._trial_ids[number]
+        with self.claims.exclusive():
+            self.refresh()
+            record = self.records[number]
+            if record.finished or trial_id not in self.claims.free([trial_id]):
+                return None
+            if record.state == WAITING:
+                self._set_state(number, TrialState.RUNNING)
+            self.claims.take(trial_id)
+        self.records[number] = replace(record, state=RUNNING, cheap={}, metrics=())
         self._log(record, "restarted")
-        return self.records[record.number]
+        return self.records[number]
 
     def retry(self, number: int, error: TrialError, attempt: int) -> Record:
         """Run a trial again that has failed: the same seed, from its beginning.
@@ -134,8 +193,18 @@ class Study:
         return self.records[number]
 
     def release(self, number: int) -> None:
-        """Put a running trial back: it is interrupted, and runs again when the search is resumed."""
-        self._set_state(number, TrialState.WAITING)
+        """Put a running trial back, to run when the search is resumed; unless it is another driver's."""
+        self.claims.patiently(lambda: self._release(number))
+
+    def _release(self, number: int) -> None:
+        trial_id = self._trial_ids[number]
+        with self.claims.exclusive():
+            self.refresh()
+            ours = self.claims.holds(trial_id) or trial_id in self.claims.free([trial_id])
+            if self.records[number].finished or not ours:
+                return
+            self._set_state(number, TrialState.WAITING)
+            self.claims.drop(trial_id)
         self.records[number] = replace(self.records[number], state=WAITING, cheap={}, metrics=())
         self._log(self.records[number], "released")
 
@@ -153,7 +222,6 @@ class Study:
             values=dict(values),
             seconds=seconds,
             wiring=wiring or {},
-            told=self._told,
         )
         self._finish(record, [values[name] for name in self.objectives])
 
@@ -171,7 +239,7 @@ class Study:
         """End a trial without a result: pruned, rejected by a constraint, or else failed."""
         state = ENDINGS.get(error.kind, FAILED)
         failure = (error.kind, error.message)
-        record = replace(self.records[number], state=state, failure=failure, seconds=seconds, told=self._told)
+        record = replace(self.records[number], state=state, failure=failure, seconds=seconds)
         self._finish(record, None)
 
     def _log(self, record: Record, event: str) -> None:
@@ -202,8 +270,9 @@ class Study:
 
     def close(self) -> None:
         """Close the database, so that all of it is in one file."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        self.claims.close()
+        self._database.remove_session()
+        self._database.engine.dispose()
 
     def _store(self, record: Record) -> int:
         space, architecture = self.proposals.space, record.architecture
@@ -236,6 +305,22 @@ class Study:
         return name
 
     def _finish(self, record: Record, values: list[float] | None) -> None:
+        """Write the result, unless another driver has taken the trial over."""
+        self.claims.patiently(lambda: self._write_if_ours(record, values))
+
+    def _write_if_ours(self, record: Record, values: list[float] | None) -> None:
+        trial_id = self._trial_ids[record.number]
+        with self.claims.exclusive():
+            self.refresh()
+            if self.records[record.number].finished:
+                return
+            if not self.claims.holds(trial_id):
+                self.records[record.number] = unfinished(record)
+                return
+            self._write(replace(record, told=self._told), values)
+            self.claims.drop(trial_id)
+
+    def _write(self, record: Record, values: list[float] | None) -> None:
         """Write the result; the change of state is last, and is what makes the trial finished."""
         trial_id = self._trial_ids[record.number]
         details: dict[str, Any] = {
@@ -272,9 +357,23 @@ def _compatible(known: BaseDistribution, other: BaseDistribution) -> bool:
     return True
 
 
+def _agree(study: optuna.Study, experiment: Experiment) -> None:
+    """The first driver of a study leaves its experiment there; the others have to have the same."""
+    known = study.user_attrs.get("experiment")
+    if known is None:
+        study.set_user_attr("experiment", experiment.to_data())
+    elif difference := Experiment.model_validate(known).difference(experiment):
+        raise RequestError(
+            f"the database holds a study {experiment.name!r} of another experiment: {difference} differs; "
+            "choose another name, or another search.storage"
+        )
+
+
 def _open(run: RunDirectory) -> RDBStorage:
-    """The run's SQLite database, with a write-ahead log: killing the writer loses nothing."""
+    """The run's database; of SQLite with a write-ahead log: killing the writer loses nothing."""
     storage = open_storage(run.storage_url)
+    if run.shared_storage:
+        return storage
 
     @event.listens_for(storage.engine, "connect")
     def _journal(connection: Any, _: Any) -> None:

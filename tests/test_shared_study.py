@@ -1,0 +1,284 @@
+"""Several drivers on one study in a PostgreSQL database: every trial once, and none lost with its driver."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from searches import (
+    DEADLINE_SECONDS,
+    ENVIRONMENT,
+    SEARCH,
+    command,
+    events,
+    held_search,
+    rows,
+    search,
+    wait_until,
+    write_search,
+)
+from sqlalchemy import create_engine, text
+
+from nas.search.claims import Shared
+from nas.search.setup import prepare
+
+
+def server_programs() -> Path | None:
+    """The folder of PostgreSQL's server programs."""
+    folders = [*Path("/usr/lib/postgresql").glob("*/bin"), Path(shutil.which("initdb") or "/").parent]
+    return next((folder for folder in folders if (folder / "initdb").exists()), None)
+
+
+PROGRAMS = server_programs()
+pytestmark = pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL's server is not installed")
+
+
+class Server:
+    """A PostgreSQL server of the test's own, on loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._as_user("initdb", "-D", str(folder / "data"), "-U", "nas", "-A", "trust", "--no-sync")
+        self.start()
+        self.execute("create database study")
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k '' -c listen_addresses=127.0.0.1 -c fsync=off"
+        log = str(self.folder / "log")
+        self._as_user("pg_ctl", "-D", str(self.folder / "data"), "-l", log, "-w", "-o", options, "start")
+
+    def kill(self) -> None:
+        """As a power cut would: no process of the server is left."""
+        pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for process in (pid, *map(int, children)):
+            os.kill(process, signal.SIGKILL)
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the server is gone")
+        (self.folder / "data" / "postmaster.pid").unlink()
+
+    def stop(self) -> None:
+        self._as_user("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop", check=False)
+
+    def url(self, database: str = "study") -> str:
+        return f"postgresql+psycopg://nas@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str) -> None:
+        engine = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+    def _as_user(self, program: str, *arguments: str, check: bool = True) -> None:
+        """PostgreSQL refuses to be run by root."""
+        assert PROGRAMS is not None
+        user = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid} if os.geteuid() == 0 else {}
+        subprocess.run(
+            [PROGRAMS / program, *arguments], check=check, capture_output=True, cwd=self.folder, **user
+        )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = Path("/tmp") / f"nas_postgresql_{os.getpid()}"  # where another user may go
+    folder.mkdir()
+    if os.geteuid() == 0:
+        os.chown(folder, pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
+    running = Server(folder)
+    yield running
+    running.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def url(server):
+    """A new database."""
+    name = f"db{len(os.listdir(server.folder / 'data' / 'base'))}"
+    server.execute(f"drop database if exists {name} with (force)")
+    server.execute(f"create database {name}")
+    return server.url(name)
+
+
+@pytest.fixture
+def experiment(url, tmp_path):
+    """An experiment that keeps its study in the database."""
+    file = write_search(tmp_path)
+    settings = SEARCH["search"] | {"storage": url, "lease": 15.0, "sampler": "random", "trials": 10}
+    file.write_text(yaml.safe_dump(SEARCH | {"search": settings}, sort_keys=False))
+    return file
+
+
+def stored(url):
+    return optuna.load_study(study_name="toy", storage=url).trials
+
+
+def told(*runs):
+    """By trial, which runs say that they have seen it end."""
+    endings = ("told", "failed", "rejected")
+    return [(event["trial"], run) for run in runs for event in events(run) if event["event"] in endings]
+
+
+# Claims
+
+
+@pytest.fixture
+def claims(url):
+    drivers = [Shared(url, "study", lease=0.2) for _ in range(2)]
+    yield drivers
+    for driver in drivers:
+        driver.close()
+
+
+def test_a_claim_is_its_drivers_until_its_heart_stops(claims):
+    one, other = claims
+    with one.exclusive():
+        one.take(7)
+    assert one.free([7]) == set()
+    assert other.free([7, 8]) == {8}
+    for _ in range(4):
+        one.beat()
+        threading.Event().wait(0.1)
+        assert other.free([7]) == set()
+    wait_until(lambda: other.free([7]) == {7}, "the lease is over")
+    with other.exclusive():
+        other.take(7)
+    with one.exclusive():
+        assert not one.holds(7)
+
+
+def test_only_one_driver_is_exclusive(claims):
+    one, other = claims
+    order = []
+
+    def wait_for_it():
+        with other.exclusive():
+            order.append("other")
+
+    with one.exclusive():
+        waiting = threading.Thread(target=wait_for_it)
+        waiting.start()
+        waiting.join(0.3)
+        order.append("one")
+    waiting.join()
+    assert order == ["one", "other"]
+
+
+# Drivers
+
+
+def test_two_drivers_share_the_trials_of_one_study(experiment, url, tmp_path):
+    both = [tmp_path / "a", tmp_path / "b"]
+    processes = [
+        subprocess.Popen(
+            command(experiment, run), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for run in both
+    ]
+    for process in processes:
+        _, error = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == 0, error.decode()
+    trials = stored(url)
+    assert sum(trial.user_attrs["state"] != "rejected" for trial in trials) == 10
+    assert all(trial.state.is_finished() for trial in trials)
+    ids = [trial.user_attrs["architecture_id"] for trial in trials]
+    assert len(set(ids)) == len(ids)
+    assert sorted(trial.user_attrs["told"] for trial in trials) == list(range(len(trials)))
+    for run in both:  # each knows all that has happened, once
+        assert sorted(number for number, _ in told(run)) == list(range(len(trials)))
+        assert [row["number"] for row in rows(run)] == [str(n) for n in range(len(trials))]
+
+
+def test_the_trials_of_a_killed_driver_are_taken_over_exactly_once(experiment, url, tmp_path):
+    with held_search(experiment, tmp_path / "a") as process:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        (experiment.parent / "gate").unlink()
+        left = [trial.number for trial in stored(url) if not trial.state.is_finished()]
+        before = {trial.number: trial.values for trial in stored(url) if trial.state.is_finished()}
+        assert left
+        done = search(experiment, tmp_path / "b")
+        assert done.returncode == 0, done.stderr
+    trials = stored(url)
+    assert all(trial.state.is_finished() for trial in trials)
+    assert {number: trials[number].values for number in before} == before
+    restarted = [event["trial"] for event in events(tmp_path / "b") if event["event"] == "restarted"]
+    assert restarted == left
+    endings = [number for number, _ in told(tmp_path / "b")]
+    assert sorted(endings) == list(range(len(trials)))
+
+
+def test_a_search_survives_the_death_of_its_database(experiment, url, server, tmp_path):
+    with held_search(experiment, tmp_path / "a", "--set", "search.lease=60") as process:
+        server.kill()
+        (experiment.parent / "gate").unlink()
+        server.start()
+        _, error = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == 0, error
+    assert all(trial.state.is_finished() for trial in stored(url))
+    assert sum(row["state"] != "rejected" for row in rows(tmp_path / "a")) == 10
+
+
+def test_a_database_that_stays_away_ends_the_search_and_nothing_that_was_told_is_lost(
+    experiment, url, server, tmp_path
+):
+    with held_search(experiment, tmp_path / "a", "--set", "search.lease=1") as process:
+        known = {trial.number for trial in stored(url) if trial.state.is_finished()}
+        server.kill()
+        (experiment.parent / "gate").unlink()
+        _, error = process.communicate(timeout=DEADLINE_SECONDS)
+        server.start()
+    assert process.returncode == 2
+    assert "could not be reached for 1 seconds" in error
+    assert "Traceback" not in error
+    assert known <= {trial.number for trial in stored(url) if trial.state.is_finished()}
+
+
+# What it says
+
+
+@pytest.fixture
+def refused(experiment, tmp_path):
+    """Change settings of the search; the message with which it is refused."""
+
+    def refuse(*overrides):
+        done = search(experiment, tmp_path / "refused", *(w for text in overrides for w in ("--set", text)))
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "refused" / "experiment.yaml").exists()
+        return done.stderr
+
+    return refuse
+
+
+def test_another_experiment_of_the_same_name_is_refused(experiment, url, tmp_path):
+    assert search(experiment, tmp_path / "a", "--trials", "1").returncode == 0
+    done = search(experiment, tmp_path / "b", "--set", "training.epochs=1")
+    assert done.returncode == 2
+    assert "of another experiment: training.epochs differs" in done.stderr
+
+
+def test_a_database_that_is_not_there_is_named(refused):
+    assert "cannot be reached" in refused("search.storage=postgresql+psycopg://nas@127.0.0.1:1/study")
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("search.storage=postgresql+psycopg://nas:secret@127.0.0.1/x", "leave the password out"),
+        ("search.storage=study.db", "give the URL of a PostgreSQL or MySQL database"),
+        ("search.inheritance=0.5", "needs the weights of every trial"),
+    ],
+)
+def test_a_storage_that_cannot_be_is_refused(experiment, override, reason):
+    from nas.errors import RequestError
+
+    with pytest.raises(RequestError, match=reason):
+        prepare(experiment, [override])
