@@ -44,7 +44,8 @@ def main() -> None:
     seeds = range(arguments.seeds)
     dataset = nas.load_dataset("avt_digits")
     networks: dict[str, tuple[list[str], str]] = {f"{name} alone": ([name], "concat") for name in ENCODERS}
-    networks |= {name: (list(ENCODERS), name) for name in available("fusion") if _takes(name, len(ENCODERS))}
+    fusions = sorted(available("fusion"), key=_consumes, reverse=True)  # vectors first: tokens take longer
+    networks |= {name: (list(ENCODERS), name) for name in fusions if _takes(name, len(ENCODERS))}
     for label, (modalities, fusion) in networks.items():
         if label not in _measured(arguments.out):
             line = measure(label, modalities, fusion, dataset, settings, seeds)
@@ -81,7 +82,7 @@ def measure(
     worst = [min(one.values()) for one in without]
     return {
         "fusion": label,
-        "consumes": getattr(get("fusion", fusion), "consumes", "vectors"),
+        "consumes": _consumes(fusion),
         "test_accuracy": round(mean(accuracies), 4),
         "std": round(stdev(accuracies), 4) if len(accuracies) > 1 else 0.0,
         "worst_missing_accuracy": round(mean(worst), 4) if worst else None,
@@ -116,6 +117,10 @@ class _Without:
         return nas.Batch(
             whole.inputs, whole.labels, whole.masks, self.present.expand(len(indices), -1).clone()
         )
+
+
+def _consumes(name: str) -> str:
+    return getattr(get("fusion", name), "consumes", "vectors")
 
 
 def _takes(name: str, count: int) -> bool:

@@ -87,7 +87,7 @@ def takes(fusion, modalities):
     return True
 
 
-@pytest.mark.parametrize("format", FILES)
+@pytest.mark.parametrize("format", ["safetensors", "onnx"])  # onnx is made of what torch-export writes
 @pytest.mark.parametrize("fusion", available("fusion"))
 def test_every_fusion_is_exported_for_any_number_of_samples(fusion, format):
     names = list(MODALITIES) if takes(fusion, MODALITIES) else list(MODALITIES)[:2]

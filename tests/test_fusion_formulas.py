@@ -70,7 +70,7 @@ def parameters(module: nn.Module) -> int:
         ("max", lambda h: torch.tensor([max((x[i].item() for x in h), default=0.0) for i in range(D)])),
         (
             "product",
-            lambda h: torch.tensor([math.prod((float(x[i]) for x in h), start=1.0) for i in range(D)]),
+            lambda h: torch.tensor([math.prod((x[i].item() for x in h), start=1.0) for i in range(D)]),
         ),
     ],
 )
@@ -168,7 +168,7 @@ def test_mfb_pools_products_and_normalises():
 
     def formula(sample):
         factors = [affine(module.factors[m], h) for m, h in sample.items()]
-        product = [math.prod((float(f[i]) for f in factors), start=1.0) for i in range(6)]
+        product = [math.prod((f[i].item() for f in factors), start=1.0) for i in range(6)]
         pooled = [product[i] + product[3 + i] for i in range(3)]
         powered = torch.tensor([math.copysign(math.sqrt(abs(s)), s) for s in pooled])
         return powered / powered.square().sum().sqrt()
@@ -183,7 +183,7 @@ def test_mutan_sums_products_of_compressed_vectors():
 
     def formula(sample):
         factors = [affine(module.factors[m], affine(module.compress[m], h).tanh()) for m, h in sample.items()]
-        product = [math.prod((float(f[i]) for f in factors), start=1.0) for i in range(6)]
+        product = [math.prod((f[i].item() for f in factors), start=1.0) for i in range(6)]
         return affine(module.linear, torch.tensor([product[i] + product[3 + i] for i in range(3)]))
 
     assert_formula(module, formula, vectors())
