@@ -77,6 +77,12 @@ def test_arrays_become_batches(source):
     np.testing.assert_allclose(batch.inputs["photo"], expected, atol=1e-4)
 
 
+def test_they_keep_the_contract_of_a_dataset(source, tmp_path):
+    cache = str(tmp_path / "cache")
+    nas.check_component("dataset", "arrays", source=str(source), modalities=MODALITIES, cache=cache)
+    nas.check_component("dataset", "avmnist", source=str(write_digits(tmp_path / "digits")), train=9)
+
+
 def test_arrays_are_mapped_and_not_read(source):
     for name, part in load(source).splits["train"].encoded.items():
         array = part.array

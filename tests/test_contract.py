@@ -11,6 +11,7 @@ from torch import nn
 import nas
 from nas import registry
 from nas.contract import ContractError, check_component
+from nas.datasets import TensorSplit
 
 KINDS = nas.registry.KINDS
 _numbers = itertools.count()
@@ -418,12 +419,110 @@ def test_parts_of_a_search_need_their_attributes(complaint, kind, fault):
     assert fault in complaint(kind, Bare)
 
 
-def test_a_dataset_is_judged_by_its_class_alone(registered):
+def test_a_dataset_that_needs_a_source_is_judged_by_its_class_alone(registered):
     class Lazy:
         """Sets its attributes in the constructor, which is not called."""
 
-        def __init__(self):
+        def __init__(self, source):
             self.modalities, self.task, self.splits = {}, None, {}
             raise AssertionError("loaded")
 
     check_component("dataset", registered("dataset", Lazy))
+
+
+class Samples:
+    """Pictures with captions."""
+
+    def __init__(self, task: str = "classification", source: str = "here"):
+        self.task = nas.Task(task, ("cat", "dog"))
+        self.modalities = {
+            "photo": nas.ModalitySpec("image", (3, 4, 4)),
+            "caption": nas.ModalitySpec("text", (5,), vocabulary=9),
+        }
+        self.splits = {name: self.split() for name in ("train", "validation", "test")}
+
+    def split(self, **changes):
+        ids = torch.arange(50).view(10, 5) % 9
+        several = self.task.kind != "classification"
+        parts = {
+            "inputs": {"photo": torch.arange(480.0).view(10, 3, 4, 4), "caption": ids},
+            "labels": torch.eye(2).repeat(5, 1) if several else torch.arange(10) % 2,
+            "masks": {"caption": ids != 0},
+            "present": torch.ones(10, 2, dtype=torch.bool),
+        }
+        return TensorSplit(**parts | changes)
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
+def test_a_dataset_that_keeps_the_contract_passes(registered, task):
+    check_component("dataset", registered("dataset", Samples), task=task)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"inputs": {"photo": torch.zeros(10, 3, 4, 4)}}, "the batch has no caption"),
+        (
+            {"inputs": {"photo": torch.zeros(10, 4, 4, 3), "caption": torch.zeros(10, 5).long()}},
+            "photo is (8, 4, 4, 3), not (8, 3, 4, 4)",
+        ),
+        (
+            {"inputs": {"photo": torch.zeros(10, 3, 4, 4).byte(), "caption": torch.zeros(10, 5).long()}},
+            "photo is torch.uint8; finite float32",
+        ),
+        (
+            {"inputs": {"photo": torch.full((10, 3, 4, 4), torch.nan), "caption": torch.zeros(10, 5).long()}},
+            "finite float32 is expected",
+        ),
+        (
+            {"inputs": {"photo": torch.zeros(10, 3, 4, 4), "caption": torch.full((10, 5), 9)}},
+            "caption has ids up to 9; the vocabulary is 9",
+        ),
+        (
+            {"inputs": {"photo": torch.zeros(10, 3, 4, 4), "caption": torch.zeros(10, 5)}},
+            "caption is torch.float32; token ids are int64",
+        ),
+        (
+            {"masks": {"caption": torch.ones(10, 4, dtype=torch.bool)}},
+            "the mask of caption is torch.bool (8, 4)",
+        ),
+        ({"present": torch.ones(10, 2)}, "present is torch.float32 (8, 2); bool (8, 2) is expected"),
+        ({"labels": torch.arange(10)}, "int64 (B,) below 2 are expected"),
+        ({"labels": torch.zeros(10)}, "labels are torch.float32 (8,)"),
+    ],
+)
+def test_batches_that_do_not_fit_are_caught(complaint, changes, fault):
+    class Wrong(Samples):
+        """Pictures with captions, some of them wrong."""
+
+        def split(self):
+            return super().split(**changes)
+
+    assert fault in complaint("dataset", Wrong)
+
+
+def test_a_split_that_is_missing_empty_or_random_is_caught(complaint):
+    class Jumping(TensorSplit):
+        def batch(self, indices):
+            batch = super().batch(indices)
+            return nas.Batch({n: v + len(indices) for n, v in batch.inputs.items()}, batch.labels)
+
+    class Odd(Samples):
+        """Pictures with captions, in odd splits."""
+
+        def __init__(self):
+            super().__init__()
+            self.splits = {
+                "train": Jumping(
+                    {"photo": torch.zeros(10, 3, 4, 4), "caption": torch.zeros(10, 5).long()},
+                    torch.zeros(10).long(),
+                ),
+                "validation": TensorSplit(
+                    {"photo": torch.zeros(0), "caption": torch.zeros(0)}, torch.zeros(0)
+                ),
+            }
+
+    message = complaint("dataset", Odd)
+    assert "test is missing; there are train, validation" in message
+    assert "validation is empty" in message
+    assert "photo of sample 9 differs from batch to batch" in message

@@ -98,6 +98,11 @@ def test_it_gives_what_a_manifest_of_the_same_samples_does(folder):
             torch.testing.assert_close(values, other.inputs[name])
 
 
+def test_it_keeps_the_contract_of_a_dataset(folder):
+    cache = str(folder / "cache")
+    nas.check_component("dataset", "huggingface", source=str(folder / "parts"), cache=cache)
+
+
 def test_the_features_say_what_the_columns_are(folder):
     dataset = load(folder)
     kinds = {name: spec.kind for name, spec in dataset.modalities.items()}

@@ -127,6 +127,14 @@ def test_pictures_sounds_texts_and_tables_become_batches(samples):
     assert torch.equal(batch.masks["words"], batch.inputs["words"] != 0)
 
 
+def test_it_keeps_the_contract_of_a_dataset(samples):
+    cache = str(samples.parent / "cache")
+    nas.check_component("dataset", "manifest", source=str(samples), label="label", cache=cache)
+    nas.check_component(
+        "dataset", "manifest", source=str(samples), label="label", modalities=MODALITIES, cache=cache
+    )
+
+
 def test_an_empty_cell_is_a_missing_modality(samples):
     dataset = load(samples, modalities=MODALITIES)
     names = list(MODALITIES)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.contract import _encoders, _fusions, _modules, _rewirings, _torchless
+from nas.contract import _datasets, _encoders, _fusions, _modules, _rewirings, _torchless
 from nas.contract._cases import Case, ModuleCase, cases
 from nas.contract._declarations import DOCSTRING, declarations
 from nas.errors import RequestError, near_misses
-from nas.registry import KINDS, get, hyper_parameters, unset
+from nas.registry import KINDS, create, get, hyper_parameters, unset
 
 __all__ = ["ContractError", "check_component"]
 
@@ -40,8 +40,8 @@ def check_component(kind: str, name: str, /, **settings: Any) -> None:
     """Run the contract suite on component `name` of `kind`.
 
     The component is built with its defaults, with samples of its domains and with every component
-    that fits into it; each build has to keep every point of the contract of its kind. Of a dataset
-    only the class is looked at.
+    that fits into it; each build has to keep every point of the contract of its kind. A dataset is
+    loaded once, with the settings; where they say too little for that, only its class is looked at.
 
     Args:
         kind: One of the kinds of `nas.registry.KINDS`.
@@ -69,7 +69,11 @@ def _violations(kind: str, name: str, component: type, settings: dict[str, Any])
     yield from _failures(DOCSTRING, (kind, component))
     misdeclared = _failures(declarations(kind), (kind, component))
     yield from misdeclared
-    if misdeclared or kind == "dataset":
+    if misdeclared:
+        return
+    if kind == "dataset":
+        if not unset(kind, component, settings):
+            yield from _failures(_datasets.POINTS, create(kind, name, **settings))
         return
     reported = set()
     for case in cases(kind, name, component, settings):
