@@ -142,13 +142,25 @@ class Evaluator:
         return untrained(architecture, self.dataset.modalities, self.dataset.task, seed).to(self.device)
 
     def measure(
-        self, network: Network, outputs: Tensor | None = None, labels: Tensor | None = None
+        self,
+        network: Network,
+        outputs: Tensor | None = None,
+        labels: Tensor | None = None,
+        split: Split | None = None,
     ) -> dict[str, float]:
-        """The cheap objectives of a network; given outputs `(N, out_dim)` and labels, the others."""
+        """The cheap objectives of a network; given outputs `(N, out_dim)` and labels, the others.
+
+        Args:
+            network: The network.
+            outputs: Its outputs on a split.
+            labels: Labels of that split.
+            split: That split; the validation split for None.
+        """
         sample = self.splits["train"].batch(torch.zeros(1, dtype=torch.long)).to(self.device)
         dataset = self.dataset
-        context = Context(network, dataset.modalities, dataset.task, sample, outputs, labels)
         cheap = outputs is None
+        evaluated = None if cheap else split or self.splits["validation"]
+        context = Context(network, dataset.modalities, dataset.task, sample, outputs, labels, evaluated)
         return {
             name: float(objective(context))
             for name, objective in self.objectives.items()

@@ -162,6 +162,12 @@ class Training(_Section):
     identifiability: bool = False
 
 
+SETTINGS_OF_TASKS = {  # of settings that do not fit every task
+    "label_smoothing": ("classification", "multilabel"),
+    "class_weights": ("classification", "multilabel"),
+}
+
+
 class Retries(_Section):
     """How many times a trial is run again, from its beginning, after a failure of each kind.
 

@@ -1,8 +1,9 @@
 """Objectives: what a search maximises or minimises, and what every trial logs.
 
 An objective is a component: `(**hp)` with `direction` (`maximize` or `minimize`), `cheap` (known
-before training) and `logged` (measured in every trial, asked for or not); called with a `Context`,
-it gives a number.
+before training) and `logged` (measured in every trial, asked for or not), and where it does not fit
+everything `tasks` (the kinds of `nas.modality.Task` that it fits) and `least_modalities`; called with a
+`Context`, it gives a number.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,11 +13,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas.datasets import Batch
+from nas.datasets import Batch, Split
+from nas.experiment import Direction
 from nas.modality import ModalitySpec, Task
 from nas.network import Network
 
-__all__ = ["Context"]
+__all__ = ["Context", "default_objectives"]
+
+FIRST = {"classification": "accuracy", "multilabel": "average_precision", "regression": "r2"}
+
+
+def default_objectives(task: Task) -> dict[str, Direction]:
+    """What a search is after whose experiment does not say: a metric that fits the task, and few weights."""
+    return {FIRST[task.kind]: "maximize", "parameters": "minimize"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ class Context:
         task: The dataset's task.
         sample: One training sample, as a batch.
         outputs: Outputs on the evaluated split, `(N, out_dim)`; None before training.
-        labels: Labels of that split, `(N,)`; None before training.
+        labels: Labels of that split, `(N, …)`; None before training.
+        split: That split; None before training.
     """
 
     network: Network
@@ -38,6 +48,7 @@ class Context:
     sample: Batch
     outputs: Tensor | None = None
     labels: Tensor | None = None
+    split: Split | None = None
 
     @contextmanager
     def predicting(self) -> Iterator[None]:

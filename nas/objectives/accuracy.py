@@ -11,6 +11,7 @@ class Accuracy:
     direction = "maximize"
     cheap = False
     logged = False
+    tasks = ("classification",)
 
     def __call__(self, context: Context) -> float:
         """The accuracy of `context.outputs`; NaN where an output is not a number."""

@@ -70,7 +70,8 @@ class Trainer:
         evaluation = self.evaluator(architecture, seed)
         network = evaluation.network
         test = self.evaluator.measure(network)
-        test |= self.evaluator.measure(network, *predict(network, self.dataset.splits["test"]))
+        split = self.dataset.splits["test"]
+        test |= self.evaluator.measure(network, *predict(network, split), split)
         return Training(seed, test, None if self.on_validation else dict(evaluation.values))
 
 

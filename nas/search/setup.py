@@ -9,8 +9,10 @@ from pydantic import ValidationError
 
 from nas.datasets import Dataset, load_dataset
 from nas.errors import KeyPathError, RequestError, near_misses
-from nas.experiment import Experiment, Training, as_written, load_experiment
+from nas.experiment import SETTINGS_OF_TASKS, Experiment, Training, as_written, load_experiment
+from nas.modality import TASKS, Task
 from nas.network import identity
+from nas.objectives import default_objectives
 from nas.registry import available, create, get, load_entry_points, load_plugins
 from nas.results.loggers import Logger
 from nas.search.proposals import Proposals
@@ -82,7 +84,10 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         space = locate_files(assemble(experiment.space, dataset.modalities), folder)
     except KeyPathError as error:
         raise KeyPathError(("space", *error.path), error.message) from None
-    _check_training(space, experiment)
+    if "objectives" not in experiment.model_fields_set:
+        experiment = experiment.model_copy(update={"objectives": default_objectives(dataset.task)})
+    _check_fit(experiment, dataset)
+    _check_training(space, experiment, dataset.task)
     resolved = experiment.model_copy(update={"space": space.to_data()})
     search = experiment.search
     proposals = Proposals(
@@ -139,7 +144,37 @@ def _check_objectives(experiment: Experiment) -> None:
             )
 
 
-def _check_training(space: SearchSpace, experiment: Experiment) -> None:
+def _check_fit(experiment: Experiment, dataset: Dataset) -> None:
+    """Every objective fits the task and the number of modalities, and so does every training setting."""
+    misfits = {name: _misfit(get("objective", name), dataset) for name in available("objective")}
+    fitting = [name for name, misfit in misfits.items() if misfit is None]
+    for name in experiment.objectives:
+        if misfits[name] is not None:
+            raise KeyPathError(("objectives", name), f"{name} {misfits[name]}; {near_misses(name, fitting)}")
+    for name in experiment.training.model_fields_set:
+        if getattr(experiment.training, name) != Training.model_fields[name].default:
+            _check_setting(name, dataset.task, ("training", name))
+
+
+def _misfit(objective: type, dataset: Dataset) -> str | None:
+    tasks, least = getattr(objective, "tasks", TASKS), getattr(objective, "least_modalities", 1)
+    if dataset.task.kind not in tasks:
+        return f"is for {' and '.join(tasks)}, and the task of the data is {dataset.task.kind}"
+    if len(dataset.modalities) < least:
+        return f"needs at least {least} modalities, and the data have {len(dataset.modalities)}"
+    return None
+
+
+def _check_setting(name: str, task: Task, path: tuple[str, ...]) -> None:
+    tasks = SETTINGS_OF_TASKS.get(name, TASKS)
+    if task.kind not in tasks:
+        raise KeyPathError(
+            path,
+            f"{name} is for {' and '.join(tasks)}, and the task of the data is {task.kind}; leave it out",
+        )
+
+
+def _check_training(space: SearchSpace, experiment: Experiment, task: Task) -> None:
     """Every value that the space gives a training setting is legal, and no setting is given twice."""
     settings = space.root.children.get("training", Group({}))
     assert isinstance(settings, Group)
@@ -149,6 +184,7 @@ def _check_training(space: SearchSpace, experiment: Experiment) -> None:
             raise KeyPathError(
                 path, f"{name!r} is not a key here; {near_misses(name, Training.model_fields)}"
             )
+        _check_setting(name, task, path)
         pinned = getattr(experiment.training, name)
         if pinned != Training.model_fields[name].default:
             raise KeyPathError(

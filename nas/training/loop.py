@@ -152,14 +152,26 @@ class Steps:
         return loss.detach()
 
 
-def predict(network: Network, split: Split, precision: str = "float32") -> tuple[Tensor, Tensor]:
-    """Outputs `(N, out_dim)` and labels `(N, …)` of a split, in its order, without dropout."""
+def predict(
+    network: Network,
+    split: Split,
+    precision: str = "float32",
+    change: Callable[[Batch], Batch] = lambda batch: batch,
+) -> tuple[Tensor, Tensor]:
+    """Outputs `(N, out_dim)` and labels `(N, …)` of a split, in its order, without dropout.
+
+    Args:
+        network: The network.
+        split: The split.
+        precision: That of the computation; see `nas.experiment.Training`.
+        change: What is done to every batch before the network reads it.
+    """
     device = next(network.parameters()).device
     outputs, labels = [], []
     network.eval()
     with torch.inference_mode():
         for indices in torch.arange(len(split)).split(PREDICTION_BATCH):
-            batch = split.batch(indices).to(device)
+            batch = change(split.batch(indices).to(device))
             outputs.append(outputs_of(network, batch, precision))
             labels.append(batch.labels)
     return torch.cat(outputs), torch.cat(labels)

@@ -1,0 +1,25 @@
+"""`macro_f1`: F1 in which every class or label counts alike."""
+
+from torch import Tensor
+
+from nas.modality import Task
+from nas.objectives._metric import Metric
+from nas.registry import register
+
+
+@register("objective", "macro_f1")
+class MacroF1(Metric):
+    """Harmonic mean of precision and recall, 0 to 1; every class or label counts alike.
+
+    A label counts as predicted where its probability is at least a half.
+    """
+
+    tasks = ("classification", "multilabel")
+
+    def measure(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+        """The macro mean of the F1 of every class or label."""
+        from torchmetrics.functional.classification import multiclass_f1_score, multilabel_f1_score
+
+        if task.kind == "classification":
+            return multiclass_f1_score(outputs.argmax(1), labels, task.out_dim, average="macro")
+        return multilabel_f1_score(outputs.sigmoid(), labels.long(), task.out_dim, average="macro")
