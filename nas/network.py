@@ -48,7 +48,7 @@ class Network(nn.Module):
         self.task = task
         self.modalities = tuple(modalities)
         self.columns = [self.modalities.index(name) for name in encoders]
-        self.stand_ins: Mapping[str, Any] = nn.ParameterDict(stand_ins) if stand_ins else {}
+        self.stand_ins: Any = nn.ParameterDict(stand_ins) if stand_ins else {}
         self.encoders = nn.ModuleDict(encoders)
         self.connector = connector
         self.fusion = fusion
