@@ -137,31 +137,34 @@ def main() -> None:
             )
         )
         page = run.path / "report.html"
-        ours, plain = [], []
-        for _ in range(arguments.repeats):
-            ours.append(opening(page))
-            plain.append(opening(optunas_page(run, Path(folder))))
-        line = {
-            "figure": "report_seconds_to_open",
-            "trials": arguments.trials,
-            "megabytes": round(page.stat().st_size / 1e6, 1),
-            "ours": round(statistics.median(ours), 2),
-            "ours_spread": [round(min(ours), 2), round(max(ours), 2)],
-            "optuna_plots": round(statistics.median(plain), 2),
-            "optuna_spread": [round(min(plain), 2), round(max(plain), 2)],
-            "ratio": round(statistics.median(a / b for a, b in zip(ours, plain, strict=True)), 2),
-        }
-        print(json.dumps(line))
+        plots = optunas_page(run, Path(folder))
+        pairs = [(opening(page), opening(plots)) for _ in range(arguments.repeats)]
+        for place, figure in enumerate(("report_seconds_to_open", "report_seconds_of_computing_to_open")):
+            ours, plain = ([opened[place] for opened in column] for column in zip(*pairs, strict=True))
+            line = {
+                "figure": figure,
+                "trials": arguments.trials,
+                "megabytes": round(page.stat().st_size / 1e6, 1),
+                "ours": round(statistics.median(ours), 2),
+                "ours_spread": [round(min(ours), 2), round(max(ours), 2)],
+                "optuna_plots": round(statistics.median(plain), 2),
+                "optuna_spread": [round(min(plain), 2), round(max(plain), 2)],
+                "ratio": round(statistics.median(a / b for a, b in zip(ours, plain, strict=True)), 2),
+            }
+            print(json.dumps(line))
 
 
-def opening(page: Path) -> float:
-    """Seconds from the start of the navigation until the first chart is drawn."""
+def opening(page: Path) -> tuple[float, float]:
+    """Seconds until the first chart is drawn: on the clock, and of the page's own computing."""
     with open_browser(1280, 900) as browser:
+        browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
         started = time.perf_counter()
         browser.get(page.as_uri())
         while not browser.execute_script("return document.querySelector('.main-svg') !== null"):
             time.sleep(0.01)
-        return time.perf_counter() - started
+        passed = time.perf_counter() - started
+        measured = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        return passed, next(one["value"] for one in measured if one["name"] == "TaskDuration")
 
 
 def optunas_page(run: RunDirectory, folder: Path) -> Path:
