@@ -7,6 +7,7 @@ facts; the class is the thing that is drawn. Drawings are RGBA PNGs of different
 besides palettes, greyscale JPEGs and 16-bit PNGs; recordings are OGG files at different rates, besides WAV,
 FLAC and MP3, some in stereo. A part of all cells is empty. `--broken N` damages the files of N rows.
 
+`FOLDER/drawings.yaml` searches over it: `nas search FOLDER/drawings.yaml`.
 The voices are those of the program espeak-ng (Debian: apt-get install espeak-ng).
 
 With `--measure` one JSON line says how long the first start and a second one take, each in a process of its
@@ -72,6 +73,33 @@ RATES = (8000, 11025, 16000, 22050, 44100, 48000)
 PAPERS = ("plain", "recycled", "squared", "photo")
 SPOKEN_RATE = 22_050  # hertz, fixed by espeak-ng
 EMPTY = 0.06  # share of the cells
+
+
+EXPERIMENT = """\
+data:
+  manifest: data.csv
+  label: thing
+  group: artist
+  on_bad_row: skip
+  cache: cache
+  modalities:
+    photo: {image: photo}
+    caption: {text: caption, tokens: bpe, vocabulary: 600}
+    speech: {audio: speech}
+    facts: {tabular: [size cm, paper]}
+space:
+  dim: {int: [16, 32], log: true}
+  encoders:
+    photo: {cnn: {width: 8}}
+    caption: {attention: {embedding: 32}}
+    speech: {spectrogram_cnn: {width: 8}}
+    facts: {mlp: {width: 16}}
+  connector: none
+  fusion: {choice: [concat, gate, late]}
+  head: linear
+search: {trials: 5, sampler: random}
+training: {epochs: 4, batch_size: 64, learning_rate: 0.01}
+"""
 
 
 # Drawings
@@ -268,6 +296,7 @@ def write(folder: Path, count: int, broken: int, seed: int) -> Path:
     with ProcessPoolExecutor(initializer=SPEECH.update, initargs=(speech,)) as pool:
         rows = list(pool.map(write_row, repeat(folder), range(count), repeat(seed), chunksize=64))
     break_files(folder, rows, broken, np.random.default_rng([seed, count]))
+    (folder / "drawings.yaml").write_text(EXPERIMENT)
     file = folder / "data.csv"
     with file.open("w", newline="", encoding="utf-8-sig") as stream:
         writer = csv.DictWriter(stream, rows[0])
