@@ -26,7 +26,6 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/sparse_layer.py --quick
 	$(BIN)/python benchmarks/wide_network.py --quick
 	$(BIN)/python benchmarks/planted_wiring.py --quick
-	$(if $(wildcard runs/ws/study.db),$(BIN)/python benchmarks/front_table.py runs/ws)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -183,7 +183,7 @@ def test_the_front_is_retrained_beside_late_fusion_another_run_and_a_fixed_netwo
     experiment = SEARCH | {
         "name": "fixed",
         "plugins": run.experiment().plugins,
-        "space": architecture | {"dim": 4},
+        "space": architecture | {"dim": 4, "present": "all"},
         "training": SEARCH["training"] | {"learning_rate": 0.01},
     }
     (tmp_path / "fixed.yaml").write_text(yaml.safe_dump(experiment))
@@ -192,10 +192,12 @@ def test_the_front_is_retrained_beside_late_fusion_another_run_and_a_fixed_netwo
     assert retrain.main(arguments) == 0
     shown = capsys.readouterr().out
     members = [f"trial {member.number}" for member in read_history(run).front()]
-    for label in [*members, "late fusion", "best of other", "fixed"]:
+    baselines = ["image alone", "text alone", "late fusion"]
+    for label in [*members, *baselines, "best of other", "fixed"]:
         assert label in shown
     kept = {result.subject.label: result for result in read_all(run)}
-    assert set(kept) == {*members, "late fusion", "best of other", "fixed"}
+    assert set(kept) == {*members, *baselines, "best of other", "fixed"}
+    assert list(kept["image alone"].subject.architecture["encoders"]) == ["image"]
     assert kept["fixed"].subject.architecture["training"]["learning_rate"] == 0.01
     assert kept["fixed"].epochs == 1
 

@@ -1,6 +1,6 @@
 """What is trained again: members of a run, and what they have to be compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
 from nas.space import Architecture
 from nas.space.assemble import assemble
+from nas.space.presence import used
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,27 @@ def front(run: RunDirectory) -> list[Subject]:
 
 
 def baselines(run: RunDirectory) -> list[Subject]:
-    """Late fusion with the encoders of the best member of the front."""
-    plain: dict[str, Any] = {"connector": {"none": {}}, "fusion": {"late": {}}, "head": {"linear": {}}}
-    return [Subject("late fusion", changed(_best(run), **plain))]
+    """Each modality alone, and late fusion of them all, with the encoders of the best member of the front.
+
+    A modality that this member leaves out is in neither.
+    """
+    best = _best(run).to_data()
+    modalities, _ = run.data()
+    shared = {slot: content for slot, content in best.items() if slot in ("dim", "training")}
+    shared["head"] = {"linear": {}}
+    encoders = {name: best["encoders"][name] for name in used(best, modalities)}
+    alone = [
+        Subject(f"{name} alone", _using([name], modalities, shared | {"encoders": {name: encoder}}))
+        for name, encoder in encoders.items()
+    ]
+    if len(encoders) == 1:
+        return alone
+    late = shared | {"encoders": encoders, "connector": {"none": {}}, "fusion": {"late": {}}}
+    return [*alone, Subject("late fusion", _using(encoders, modalities, late))]
+
+
+def _using(names: Collection[str], modalities: Iterable[str], tree: dict[str, Any]) -> Architecture:
+    return Architecture(tree | {"present": {name: name in names for name in modalities}})
 
 
 def beside(run: RunDirectory, path: Path) -> Subject:
@@ -106,11 +125,6 @@ def beside(run: RunDirectory, path: Path) -> Subject:
     except KeyPathError as error:
         raise document.error(KeyPathError(("space", *error.path), error.message)) from None
     return Subject(fixed.name, architecture)
-
-
-def changed(architecture: Architecture, **slots: Any) -> Architecture:
-    """The architecture with other contents in some slots."""
-    return Architecture(architecture.to_data() | slots)
 
 
 def _trial(record: Record, candidate: Candidate | None) -> Subject:
@@ -146,4 +160,5 @@ def _only_point(experiment: Experiment, modalities: dict[str, ModalitySpec]) -> 
     own = {
         name: value for name, value in settings.items() if name in Training.model_fields and name != "epochs"
     }
-    return changed(point, training=own | point.to_data().get("training", {}))
+    tree = point.to_data()
+    return Architecture(tree | {"training": own | tree.get("training", {})})
