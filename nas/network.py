@@ -66,7 +66,7 @@ class Network(nn.Module):
 
         Args:
             inputs: By modality: `(B, …)`.
-            masks: By modality: bool `(B, T)`, true for real tokens.
+            masks: By modality: bool `(B, T)`, true for real tokens; of a text without one, all ids but 0.
             present: bool `(B, M)` over the dataset's modalities; None where every one is there.
             return_gates: Return `(outputs, {"type", "weights"})`.
         """
@@ -74,7 +74,8 @@ class Network(nn.Module):
         present = None if present is None else present[:, self.columns]
         tokens, real = [], []
         for index, (name, encoder) in enumerate(self.encoders.items()):
-            there, mask = None if present is None else present[:, index], masks.get(name)
+            there = None if present is None else present[:, index]
+            mask = _input_mask(inputs[name], masks.get(name))
             encoded = encoder(_or_zeros(inputs[name], there), mask)
             tokens.append(self._or_stand_in(name, encoded, there))
             real.append(self._real(name, _token_mask(encoder, encoded, mask), there))
@@ -153,6 +154,13 @@ def _or_zeros(values: Tensor, there: Tensor | None) -> Tensor:
     if there is None:
         return values
     return values.masked_fill(~there.view(-1, *[1] * (values.dim() - 1)), 0)
+
+
+def _input_mask(x: Tensor, mask: Tensor | None) -> Tensor | None:
+    """The mask of a modality's inputs; of token ids without one, all ids but 0 are real."""
+    if mask is None and x.dim() == 2 and not x.is_floating_point():
+        return x != 0
+    return mask
 
 
 def _token_mask(encoder: nn.Module, tokens: Tensor, mask: Tensor | None) -> Tensor | None:

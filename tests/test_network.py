@@ -315,3 +315,13 @@ def test_an_unknown_component_is_named_with_its_near_misses():
 def test_a_slot_that_selects_no_single_component_is_a_wrong_request(selection):
     with pytest.raises(nas.RequestError, match="fusion"):
         nas.build(ARCHITECTURE | {"fusion": selection}, MODALITIES, TASK)
+
+
+@pytest.mark.parametrize("encoder", ["attention", "gru", "transformer"])
+@pytest.mark.parametrize("fusion", ["concat", "perceiver"])
+def test_padding_is_not_real_in_texts_that_come_without_a_mask(encoder, fusion):
+    tree = {"dim": 8, "encoders": {"text": encoder}, "connector": "none", "fusion": fusion, "head": "linear"}
+    network = nas.build(tree, {"text": ModalitySpec("text", (6,), vocabulary=9)}, TASK).eval()
+    ids = torch.tensor([[3, 1, 4, 0, 0, 0], [2, 7, 1, 8, 2, 8]])
+    torch.testing.assert_close(network({"text": ids})[:1], network({"text": ids[:1, :3]}))
+    torch.testing.assert_close(network({"text": ids}), network({"text": ids}, {"text": ids != 0}))
