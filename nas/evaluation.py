@@ -4,15 +4,17 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nas.datasets import Dataset, Split
+from nas.datasets import Batch, Dataset, Split
+from nas.datasets.folds import folds
 from nas.errors import TrialError
-from nas.experiment import Training, excess
+from nas.experiment import Training, Validation, excess
 from nas.modality import ModalitySpec, Task
 from nas.network import Network, build
 from nas.objectives import Context
@@ -20,10 +22,13 @@ from nas.registry import available, create, get
 from nas.seeds import derive
 from nas.space import Architecture
 from nas.training import Epoch, train
+from nas.training.features import FeatureStore, train_on_features
 from nas.training.inheritance import Ancestor, inherit
 from nas.training.precision import products
 
 SHARE_OF_MEMORY = 0.2  # of what is free on a device, for one split
+
+SAMPLES = 64  # that cheap objectives may look at
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,10 @@ class Evaluator:
         training: Settings that the architecture does not choose itself.
         constraints: Bounds on cheap objectives, such as `{"parameters": "<= 200000"}`.
         device: Where networks are trained.
+        validation: Which samples networks are measured on.
+
+    Raises:
+        RequestError: The dataset cannot be divided into the folds that are asked for.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class Evaluator:
         training: Training,
         constraints: Mapping[str, str] | None = None,
         device: torch.device | str = "cpu",
+        validation: Validation = Validation(),  # noqa: B008 - frozen
     ) -> None:
         self.dataset = dataset
         self.training = training
@@ -81,8 +91,12 @@ class Evaluator:
         self.objectives = {
             name: create("objective", name) for name in [*objectives, *names, *self.constraints]
         }
-        used = ("train", "validation")  # the test split is for retraining alone
-        self.splits = {name: _on(dataset.splits[name], self.device) for name in used}
+        self.folds = [  # the test split is for retraining alone
+            {name: _on(split, self.device) for name, split in fold.items()}
+            for fold in folds(dataset, validation.folds, validation.groups)
+        ]
+        self.splits = self.folds[0]
+        self._stores: dict[int, FeatureStore] = {}
 
     def __call__(
         self,
@@ -91,6 +105,7 @@ class Evaluator:
         on_epoch: Callable[[dict[str, Any]], None] = lambda metrics: None,
         on_measured: Callable[[Mapping[str, float]], None] = lambda cheap: None,
         ancestor: Path | None = None,
+        fold: int = 0,
     ) -> Evaluation:
         """Train a network of `architecture` on the training split, measure it on validation.
 
@@ -100,6 +115,7 @@ class Evaluator:
             on_epoch: Called with the metrics of every epoch; a `TrialError` that it raises ends the trial.
             on_measured: Called before the training with the objectives that are known by then.
             ancestor: Folder of the trial from whose weights the training starts; None: from scratch.
+            fold: Which fold of the samples to measure on.
 
         Raises:
             TrialError: The training diverges, the memory is not enough, a constraint is violated,
@@ -115,7 +131,7 @@ class Evaluator:
             epochs: list[dict[str, Any]] = []
 
             def note(epoch: Epoch) -> None:
-                measured = self.measure(network, epoch.outputs, epoch.labels)
+                measured = self.measure(network, epoch.outputs, epoch.labels, self.folds[fold]["validation"])
                 epochs.append(
                     {"epoch": epoch.number, "train_loss": epoch.train_loss, "seconds": epoch.seconds}
                     | measured
@@ -124,7 +140,7 @@ class Evaluator:
                 )
                 on_epoch(epochs[-1])
 
-            self._train(network, architecture, seed, note)
+            self._train(network, architecture, seed, fold, note)
         except TrialError:
             raise
         except Exception as error:
@@ -157,24 +173,41 @@ class Evaluator:
             split: That split; the validation split for None.
         """
         sample = self.splits["train"].batch(torch.zeros(1, dtype=torch.long)).to(self.device)
-        dataset = self.dataset
-        cheap = outputs is None
+        cheap, dataset = outputs is None, self.dataset
         evaluated = None if cheap else split or self.splits["validation"]
-        context = Context(network, dataset.modalities, dataset.task, sample, outputs, labels, evaluated)
+        some = self._some if cheap else None
+        context = Context(network, dataset.modalities, dataset.task, sample, outputs, labels, evaluated, some)
         return {
             name: float(objective(context))
             for name, objective in self.objectives.items()
             if objective.cheap == cheap
         }
 
+    @cached_property
+    def _some(self) -> Batch:
+        """A few training samples, the same for all networks."""
+        split = self.splits["train"]
+        return split.batch(torch.arange(min(SAMPLES, len(split)))).to(self.device)
+
     def _train(
-        self, network: Network, architecture: Architecture, seed: int, on_epoch: Callable[[Epoch], None]
+        self,
+        network: Network,
+        architecture: Architecture,
+        seed: int,
+        fold: int,
+        on_epoch: Callable[[Epoch], None],
     ) -> None:
-        settings = self.settings(architecture)
+        settings, splits = self.settings(architecture), self.folds[fold]
         if settings.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with products(settings.precision):
-            train(network, self.splits["train"], self.splits["validation"], settings, seed, on_epoch)
+            if settings.encoders == "joint":
+                train(network, splits["train"], splits["validation"], settings, seed, on_epoch)
+                return
+            if fold not in self._stores:
+                self._stores[fold] = FeatureStore(self.dataset, splits, self.training, self.device)
+            selections, dim = architecture.to_data()["encoders"], architecture["dim"]
+            train_on_features(network, self._stores[fold], selections, dim, settings, seed, on_epoch)
 
     def _inherit(self, network: Network, ancestor: Path) -> float:
         return inherit(network, Ancestor.load(ancestor), self.dataset.modalities, self.dataset.task)

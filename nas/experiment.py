@@ -145,6 +145,9 @@ class Training(_Section):
         identifiability: Whether a network with learnable wiring is searched again from several starts, to
             say if what it has learned is a finding. Costs three more search phases per trial: with the
             default `search_phase`, one and a half trainings.
+        encoders: `joint` trains the whole network; `frozen` trains every encoder once, alone on its
+            modality, keeps what it makes of the samples, and trains candidates on that. At its end such
+            a search trains the members of its front on, as whole networks.
     """
 
     epochs: int = Field(12, ge=1)
@@ -160,6 +163,21 @@ class Training(_Section):
     channels_last: bool = False
     search_phase: float = Field(0.5, ge=0, le=1)
     identifiability: bool = False
+    encoders: Literal["joint", "frozen"] = "joint"
+
+
+class Validation(_Section):
+    """Which samples networks are measured on.
+
+    Args:
+        folds: With K of them the samples for training and for validation are divided into K parts. A trial
+            trains on all parts but one and is measured on that: the first training of every network on
+            the first part, so that networks can be compared, and its further trainings on other parts.
+        groups: Column of which no value may be in two folds, of a dataset that offers groups.
+    """
+
+    folds: int = Field(1, ge=1)
+    groups: str | None = None
 
 
 SETTINGS_OF_TASKS = {  # of settings that do not fit every task
@@ -250,6 +268,7 @@ class Experiment(_Section):
         objectives: Objective components and their directions, in the order of the front's axes.
         search: How the study proposes.
         training: How one network is trained.
+        validation: Which samples networks are measured on.
         execution: Where trials run.
         results: Who else is told of the search.
         plugins: Python files, or folders of them, that register more components.
@@ -262,6 +281,7 @@ class Experiment(_Section):
     objectives: dict[str, Direction] = Field({"accuracy": "maximize", "parameters": "minimize"}, min_length=1)
     search: Search = Search()
     training: Training = Training()
+    validation: Validation = Validation()
     execution: Execution = Execution()
     results: Results = Results()
     plugins: list[str] = []

@@ -1,5 +1,6 @@
 """From an architecture and a dataset's modalities to a torch network."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -281,6 +282,20 @@ def _encoder(selection: str | dict[str, Any], spec: ModalitySpec, dim: int) -> n
     wiring = settings.pop("sparsify", None) if isinstance(settings, dict) else None
     encoder: nn.Module = create_selected("encoder", selection, spec, dim)
     return encoder if wiring is None else sparsify(encoder, **wiring)
+
+
+def build_encoder(selection: str | dict[str, Any], spec: ModalitySpec, dim: int, seed: int) -> nn.Module:
+    """Build one encoder on its own; the same seed gives the same weights.
+
+    Args:
+        selection: The encoder, as an architecture has it.
+        spec: Its modality.
+        dim: Width of its tokens.
+        seed: Seed of the initial weights. Torch's own generator is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _encoder(copy.deepcopy(selection), spec, dim)
 
 
 def _slot(tree: Mapping[str, Any], name: str) -> Any:

@@ -10,6 +10,7 @@ from nas.datasets._cache import Cache
 from nas.datasets._columns import declared, inferred
 from nas.datasets._readers import read
 from nas.datasets._table import read_table
+from nas.errors import RequestError, near_misses
 from nas.registry import register
 
 
@@ -69,3 +70,19 @@ class Manifest:
         made = assemble(table, roles, partial(read, table, columns, store), on_bad_row)
         self.modalities, self.task = made.modalities, made.task
         self.splits, self.notes = made.splits, made.notes
+        self._table = table
+
+    def groups(self, column: str) -> dict[str, list[str]]:
+        """The values of a column, by split: samples that share one belong together.
+
+        Raises:
+            RequestError: There is no such column.
+        """
+        cells = self._table.columns.get(column)
+        if cells is None:
+            known = near_misses(column, self._table.columns)
+            raise RequestError(f"{self._table.name} has no column {column!r}; {known}")
+        return {
+            name: [f"row {row}" if cells[row] is None else str(cells[row]) for row in split.samples]
+            for name, split in self.splits.items()
+        }

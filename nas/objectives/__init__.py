@@ -40,6 +40,7 @@ class Context:
         outputs: Outputs on the evaluated split, `(N, out_dim)`; None before training.
         labels: Labels of that split, `(N, …)`; None before training.
         split: That split; None before training.
+        batch: Some training samples; None where there are none but `sample`.
     """
 
     network: Network
@@ -49,6 +50,12 @@ class Context:
     outputs: Tensor | None = None
     labels: Tensor | None = None
     split: Split | None = None
+    batch: Batch | None = None
+
+    @property
+    def some(self) -> Batch:
+        """Some training samples, one at least."""
+        return self.batch or self.sample
 
     @contextmanager
     def predicting(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
 
-from nas.results.records import COMPLETE, History, Record
+from nas.results.records import COMPLETE, TUNED, History, Record
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def ancestry(history: History) -> dict[int, tuple[int, ...]]:
 
 def _parent(child: Record, history: History) -> Record | None:
     """The first parent of a complete child, if it was on the front then; replicates have none."""
-    if child.state != COMPLETE or not child.origin.parents:
+    if child.state != COMPLETE or not child.origin.parents or child.origin.operator == TUNED:
         return None
     parent = history.records[child.origin.parents[0]]
     if parent.architecture == child.architecture:

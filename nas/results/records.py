@@ -18,6 +18,7 @@ COMPLETE, FAILED, PRUNED, REJECTED, RUNNING, WAITING = (
     "running",
     "waiting",
 )
+TUNED = "tuned"  # the operator of a trial that trains on as a whole what frozen encoders have begun
 FINISHED = {COMPLETE, FAILED, PRUNED, REJECTED}
 
 
@@ -55,6 +56,7 @@ class Record:
         failure: Kind of the failure and its message.
         wiring: Measures of the wiring by `start` and `end` of the training, then by sparse layer, then by
             name; empty unless complete.
+        fold: Which fold of the samples it is measured on.
     """
 
     number: int
@@ -70,11 +72,19 @@ class Record:
     seconds: float | None = None
     failure: tuple[str, str] | None = None
     wiring: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    fold: int = 0
 
     @property
     def finished(self) -> bool:
         """Whether this trial will not change any more."""
         return self.state in FINISHED
+
+    @property
+    def counts(self) -> bool:
+        """Whether it uses up one of the trials that a search may have: not what a constraint has rejected
+        before its training, nor what ends a search.
+        """
+        return self.state != REJECTED and self.origin.operator != TUNED
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ OWN = {
     "seed",
     "asked_after",
     "origin",
+    "fold",
     "cheap",
     "metrics",
     "seconds",
@@ -113,6 +114,7 @@ def read_record(trial: FrozenTrial, objectives: Mapping[str, Direction]) -> Reco
         _open_state(trial.state),
         stored["asked_after"],
         _origin(stored["origin"]),
+        fold=stored.get("fold", 0),
     )
     if not trial.state.is_finished():
         return asked  # what else is stored was written by a process that died before it was done

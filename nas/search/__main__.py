@@ -182,7 +182,7 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
     trials, reason = max(experiment.search.trials, budgeted(study.records)), None
     display = make_display(shown, study, trials)
     try:
-        if study.unfinished() or budgeted(study.records) < trials:
+        if study.unfinished() or budgeted(study.records) < trials or study.proposals.last(study.history):
             executor = open_executor(experiment, setup.dataset, run.path)
             with Logbook(study, setup.loggers, experiment) as logbook, display, stop:
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nas.errors import RequestError, TrialError
 from nas.experiment import Stop
-from nas.results.records import REJECTED, RUNNING, Record
+from nas.results.records import RUNNING, TUNED, Record
 from nas.results.run_directory import RunDirectory
 from nas.search.executors import Completed, Executor, Failed, Job, Measured, Progress, Report
 from nas.search.stopping import reason_to_stop
@@ -108,7 +108,7 @@ class _Session:
         parent = record.origin.inherits
         ancestor = None if parent is None else self.run.trial(parent)
         folder, alone = self.run.trial(record.number), record.number in self._alone
-        return Job(record.number, record.seed, record.architecture, folder, ancestor, alone)
+        return Job(record.number, record.seed, record.architecture, folder, ancestor, alone, record.fold)
 
     def _next(self) -> Record | None:
         """The next trial to start: what has to be run again, then what is new; None for none."""
@@ -118,13 +118,19 @@ class _Session:
         if again := next((record for record in restarted if record), None):
             return again
         if self.reason or self._enough():
-            return None
+            return self._last()
         reason = reason_to_stop(self.stop, self.study.history, time.monotonic() - self.started)
         record = None if reason else self.study.ask(self._enough)
         if record is None and not self._enough():
             self.reason = reason or EXHAUSTED
             self.run.append_event("stopped", reason=self.reason)
-        return record
+        return record or self._last()
+
+    def _last(self) -> Record | None:
+        """One of the trials that end a search, once all that it has searched with are done."""
+        if any(record.origin.operator != TUNED for record in self.study.unfinished()):
+            return None
+        return self.study.ask(last=True)
 
     def _enough(self) -> bool:
         return budgeted(self.study.records) >= self.trials
@@ -144,7 +150,8 @@ class _Session:
             case Progress(number, metrics, waits):
                 self.study.progress(number, metrics)
                 if waits:
-                    stops = self.pruner.stops(self.study.records[number], self.study.history)
+                    record = self.study.records[number]
+                    stops = record.origin.operator != TUNED and self.pruner.stops(record, self.study.history)
                     self.executor.answer(number, stops)
 
     def _retry_or_fail(self, number: int, error: TrialError, seconds: float) -> None:
@@ -173,8 +180,8 @@ class _Session:
 
 
 def budgeted(records: Sequence[Record]) -> int:
-    """The trials that count: all but those that a constraint has rejected before their training."""
-    return sum(record.state != REJECTED for record in records)
+    """The trials that count: neither those that a constraint has rejected, nor those that end a search."""
+    return sum(record.counts for record in records)
 
 
 def keep_front_weights(study: Study, run: RunDirectory) -> None:

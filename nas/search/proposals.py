@@ -1,14 +1,14 @@
 """What the study asks for next: never the same network twice, except on purpose."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from nas.results.belonging import belonging
-from nas.results.records import FAILED, RUNNING, History, Origin, Record
+from nas.results.records import FAILED, RUNNING, TUNED, History, Origin, Record
 from nas.seeds import derive
 from nas.space import Architecture, SearchSpace
 
@@ -40,6 +40,8 @@ class Proposals:
         seeds: Trainings of every architecture, each with its own seed.
         racing: Share of the trials that repeat networks whose place on the front is in doubt.
         inheritance: Share of the children of a member of the front that start from its weights.
+        folds: Into how many folds the samples are divided.
+        frozen: Whether trials train with frozen encoders, unless their architecture says otherwise.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class Proposals:
         seeds: int = 1,
         racing: float = 0.0,
         inheritance: float = 0.0,
+        folds: int = 1,
+        frozen: bool = False,
     ) -> None:
         self.space = space
         self.sampler = sampler
@@ -58,6 +62,8 @@ class Proposals:
         self.seeds = seeds
         self.racing = racing
         self.inheritance = inheritance
+        self.folds = folds
+        self._encoders = "frozen" if frozen else "joint"
         self._identify = identify or (lambda architecture: architecture.id)
         self._ids: dict[Architecture, str] = {}
 
@@ -70,20 +76,48 @@ class Proposals:
         history = replace(history, records=[r if r.finished else unfinished(r) for r in history.records])
         return self._planned(history) or self._raced(history) or self._new(history)
 
+    def last(self, history: History) -> Proposal | None:
+        """What remains to be done once no network is searched for any more; None for nothing.
+
+        A member of the front that was trained with frozen encoders is trained on as a whole network,
+        from its own weights. It counts as another architecture, whose encoders are trained `joint`.
+        """
+        known = {record.architecture for record in history.records}
+        for member in sorted(history.front(), key=lambda member: member.number):
+            tree = member.architecture.to_data()
+            settings = tree.get("training", {})
+            whole = Architecture(tree | {"training": settings | {"encoders": "joint"}})
+            if settings.get("encoders", self._encoders) == "frozen" and whole not in known:
+                return Proposal(whole, Origin(TUNED, (member.number,), inherits=member.number))
+        return None
+
+    def fold(self, architecture: Architecture, records: Sequence[Record]) -> int:
+        """The fold that the next trial of an architecture is measured on.
+
+        The first trainings of all networks share a fold, and further ones take the others in turn. One
+        network in four has its second training on the first fold as well: what the seed does can be
+        told from what the split does.
+        """
+        earlier = sum(record.architecture == architecture for record in records)
+        stays = earlier == 1 and int(architecture.id, 16) % 4 == 0
+        return 0 if stays else earlier % self.folds
+
     def _planned(self, history: History) -> Proposal | None:
         """Another of the trainings that every architecture is to have."""
         if self.seeds == 1 or not history.records:
             return None
         last = history.records[-1].architecture
         same = [record for record in history.records if record.architecture == last]
-        return None if same[0].failure or len(same) >= self.seeds else _replicate(same[0])
+        done = same[0].failure or same[0].origin.operator == TUNED or len(same) >= self.seeds
+        return None if done else _replicate(same[0])
 
     def _raced(self, history: History) -> Proposal | None:
         """One more training of the candidate about whose place on the front it says most."""
         extra = sum(record.origin.operator == "race" for record in history.records)
         if extra >= self.racing * (len(history.records) + 1 - FIRST_RACE):
             return None
-        if not (candidates := history.candidates):
+        candidates = [c for c in history.candidates if c.records[0].origin.operator != TUNED]
+        if not candidates:
             return None
         asked = Counter(record.architecture for record in history.records if record.state != FAILED)
         odds = belonging(history, derive(self.seed, len(history.records), "race"))
@@ -145,7 +179,8 @@ class Proposals:
 
 def unfinished(record: Record) -> Record:
     """A trial as it was when it was asked for."""
-    return Record(record.number, record.seed, record.architecture, RUNNING, record.asked_after, record.origin)
+    asked = record.number, record.seed, record.architecture, RUNNING, record.asked_after, record.origin
+    return Record(*asked, fold=record.fold)
 
 
 def _replicate(first: Record, operator: str = "replicate") -> Proposal:

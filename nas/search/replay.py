@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nas.results.records import FINISHED, History
+from nas.results.records import FINISHED, TUNED, History
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
 from nas.search.proposals import Proposals, unfinished
@@ -46,7 +46,8 @@ def replay(run: RunDirectory, proposals: Proposals) -> Iterator[Replayed]:
         elif event["event"] == "asked":
             before = history.records[:number]
             known = [record if record.number in finished else unfinished(record) for record in before]
-            proposal = proposals.next(History(known, history.objectives, history.constraints))
+            propose = proposals.last if history.records[number].origin.operator == TUNED else proposals.next
+            proposal = propose(History(known, history.objectives, history.constraints))
             yield Replayed(
                 number, history.records[number].architecture, proposal.architecture if proposal else None
             )

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from nas.datasets import Dataset, load_dataset
+from nas.datasets.folds import folds
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.experiment import SETTINGS_OF_TASKS, Experiment, Training, as_written, load_experiment
 from nas.modality import TASKS, Task
@@ -80,6 +81,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         for index, selection in enumerate(experiment.results.loggers)
     ]
     dataset: Dataset = _component("dataset", experiment.data, ("data",))
+    _check_folds(experiment, dataset)
     try:
         space = locate_files(assemble(experiment.space, dataset.modalities), folder)
     except KeyPathError as error:
@@ -98,9 +100,18 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         search.seeds,
         search.racing,
         search.inheritance,
+        experiment.validation.folds,
+        experiment.training.encoders == "frozen",
     )
     warnings = [*warnings, *getattr(dataset, "notes", ())]
     return Setup(resolved, dataset, space, proposals, pruner, loggers, warnings)
+
+
+def _check_folds(experiment: Experiment, dataset: Dataset) -> None:
+    try:
+        folds(dataset, experiment.validation.folds, experiment.validation.groups)
+    except (RequestError, ValueError) as error:
+        raise KeyPathError(("validation",), str(error)) from None
 
 
 def _load_plugins(paths: Sequence[str]) -> None:

@@ -133,25 +133,27 @@ class Study:
                 self._log(record, _ending(record))
         self._told = sum(record.finished for record in self.records)
 
-    def ask(self, enough: Callable[[], bool] = lambda: False) -> Record | None:
+    def ask(self, enough: Callable[[], bool] = lambda: False, last: bool = False) -> Record | None:
         """Propose the next trial; None when there is no network left that has not been one.
 
         Args:
             enough: Asked once all that other drivers have done is known; if it is, nothing is proposed.
+            last: Propose one of the trials that end a search; see `Proposals.last`.
         """
-        return self.claims.patiently(lambda: self._ask(enough))
+        return self.claims.patiently(lambda: self._ask(enough, last))
 
-    def _ask(self, enough: Callable[[], bool]) -> Record | None:
+    def _ask(self, enough: Callable[[], bool], last: bool) -> Record | None:
         with self.claims.exclusive():
             self.refresh()
             if enough():
                 return None
             number = len(self.records)
-            proposal = self.proposals.next(self.history)
+            proposal = (self.proposals.last if last else self.proposals.next)(self.history)
             if proposal is None:
                 return None
             architecture, seed = proposal.architecture, derive(self.proposals.seed, number, "trial")
-            record = Record(number, seed, architecture, RUNNING, self._told, proposal.origin)
+            fold = self.proposals.fold(architecture, self.records)
+            record = Record(number, seed, architecture, RUNNING, self._told, proposal.origin, fold=fold)
             file = self.run.trial(number) / "architecture.json"
             write_atomically(file, json.dumps(architecture.to_data(), indent=1))
             trial_id = self._store(record)
@@ -289,6 +291,7 @@ class Study:
                 "seed": record.seed,
                 "asked_after": record.asked_after,
                 "origin": asdict(record.origin),
+                "fold": record.fold,
             },
             system_attrs=artifacts.entries(record.number),
         )

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 
 from nas.results.progress import Scale
-from nas.results.records import REJECTED, RUNNING, History, Record
+from nas.results.records import RUNNING, History, Record
 from nas.search.executors import Completed, Failed, Progress, Report
 from nas.search.study import Study
 
@@ -40,7 +40,7 @@ class Course:
     @property
     def done(self) -> int:
         """Trials that have ended and that count."""
-        return sum(record.finished and record.state != REJECTED for record in self.study.records)
+        return sum(record.finished and record.counts for record in self.study.records)
 
     @property
     def seconds_per_trial(self) -> float | None:

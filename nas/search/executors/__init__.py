@@ -27,6 +27,7 @@ class Job:
         folder: Where the worker leaves metrics and weights.
         ancestor: Folder of the trial from whose weights the training starts; None: from scratch.
         alone: Whether nothing else may run on its device meanwhile.
+        fold: Which fold of the samples to measure on.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Job:
     folder: Path
     ancestor: Path | None = None
     alone: bool = False
+    fold: int = 0
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def prepare(data: Mapping[str, Any], threads: int, device: str, dataset: Any = N
         [(name, options)] = experiment.data.items()
         dataset = load_dataset(name, **options)
     objectives = list(experiment.objectives)
-    return Evaluator(dataset, objectives, experiment.training, experiment.constraints, device)
+    training, constraints = experiment.training, experiment.constraints
+    return Evaluator(dataset, objectives, training, constraints, device, experiment.validation)
 
 
 def run(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> None:
@@ -151,7 +152,7 @@ def _evaluate(evaluator: "Evaluator", job: Job, connection: Connection) -> tuple
                 raise TrialError("pruned", f"stopped after epoch {numbers['epoch']}")
 
         try:
-            evaluation = evaluator(job.architecture, job.seed, on_epoch, on_measured, job.ancestor)
+            evaluation = evaluator(job.architecture, job.seed, on_epoch, on_measured, job.ancestor, job.fold)
             _save(evaluation, job.folder / "weights.safetensors")
         except TrialError as error:
             return "failed", job.number, _with_traceback(error, job.folder), time.perf_counter() - started
