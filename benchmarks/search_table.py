@@ -1,12 +1,15 @@
 """Samplers and pruners on SmallWorldBench: how much of the front they find, by trials and by epochs.
 
-    python benchmarks/search_table.py --repeats 30 --trials 200 --picture docs/search.png
+    python benchmarks/search_table.py --repeats 30 --trials 200 --keep curves.jsonl --picture docs/search.png
 
-Prints one JSON line per method; `+racing` after a sampler lets it spend a tenth of its trials on
-repeating networks whose place on the front is in doubt. `coverage` is the share of the whole table's
+Prints one JSON line per method; `+racing` after a sampler lets it spend three tenths of its trials on
+repeating networks that stand on the front or close to it. `coverage` is the share of the whole table's
 hypervolume that the architectures on the front reach by their means over the seeds, with half of the
 95 % interval of the mean over the repeats; `to_random` is the number of trials after which the mean is
-where random search ends. Pruners run under random search: `coverage_kept` is their coverage beside that
+where random search ends. `p` compares with a sampler of Optuna at every budget: the mean lead, and the
+p of Wilcoxon's signed-rank test over the repeats that both have. What is in the file `--keep` is not run
+again, so that a slow sampler can have a run of its own with fewer repeats. Pruners run
+under random search: `coverage_kept` is their coverage beside that
 of the same search without them, `epochs_share` the epochs that they train of all. Ray's ASHA judges the
 accuracy alone, as it does for its users.
 """
@@ -21,14 +24,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import wilcoxon
 
 import nas
 from nas.bench import SmallWorldBench
 from nas.results.records import History, Record
 from nas.search.simulation import simulate
 
-SAMPLERS = ("random", "qmc", "tpe", "nsga2", "nsga3", "gp", "tpe+racing", "evolution", "evolution+racing")
-RACING = 0.1
+SAMPLERS = ("random", "qmc", "tpe", "nsga2", "nsga3", "evolution", "evolution+racing", "tpe+racing")
+OPTUNA = ("tpe", "nsga2", "nsga3", "gp")
+OURS = ("evolution", "evolution+racing")
+RACING = 0.3
 PRUNERS = ("dominance", "rungs", "asha")
 BUDGETS = (25, 50, 100, 200)
 _bench: SmallWorldBench
@@ -58,21 +64,53 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--samplers", nargs="+", default=list(SAMPLERS))
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="file of the curves, read and added to")
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--pruners", nargs="*", default=list(PRUNERS))
     arguments = parser.parse_args()
+    curves, seconds = _kept(arguments.keep)
     with Pool(arguments.processes, _load) as pool:
-        curves: dict[str, NDArray[np.float64]] = {}
-        seconds: dict[str, float] = {}
         for name in dict.fromkeys(["random", *arguments.samplers]):
-            jobs = [(name, seed, arguments.trials) for seed in range(arguments.repeats)]
-            rows, times = zip(*pool.starmap(_sampled, jobs), strict=True)
-            curves[name], seconds[name] = np.array(rows), float(np.median(times))
+            if name not in curves:
+                jobs = [(name, seed, arguments.trials) for seed in range(arguments.repeats)]
+                rows, times = zip(*pool.starmap(_sampled, jobs), strict=True)
+                curves[name], seconds[name] = np.array(rows), float(np.median(times))
+                _keep(arguments.keep, name, curves[name], seconds[name])
             print(json.dumps(_line(name, curves[name], curves["random"], seconds[name])), flush=True)
-        for name in PRUNERS:
+        for name in arguments.pruners:
             jobs = [(name, seed, arguments.trials) for seed in range(arguments.repeats)]
             print(json.dumps(_pruner_line(name, pool.starmap(_pruned, jobs))), flush=True)
+    for name in (name for name in OURS if name in curves):
+        print(json.dumps({"sampler": name, "p": dict(_significance(name, curves))}), flush=True)
     if arguments.picture:
         _draw(curves, arguments.picture)
+
+
+def _kept(file: Path | None) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file and file.exists() else []
+    curves = {line["sampler"]: np.array(line["curves"]) for line in lines}
+    return curves, {line["sampler"]: line["seconds"] for line in lines}
+
+
+def _keep(file: Path | None, name: str, curves: NDArray[np.float64], seconds: float) -> None:
+    if file:
+        with file.open("a") as stream:
+            line = {"sampler": name, "seconds": seconds, "curves": curves.round(6).tolist()}
+            stream.write(json.dumps(line) + "\n")
+
+
+def _significance(
+    name: str, curves: Mapping[str, NDArray[np.float64]]
+) -> Iterator[tuple[str, dict[int, list[float]]]]:
+    """By sampler of Optuna and budget: the mean lead, and its p."""
+    for other in (other for other in OPTUNA if other in curves):
+        repeats, trials = np.minimum(curves[name].shape, curves[other].shape)
+        found = {}
+        for budget in (budget for budget in BUDGETS if budget <= trials):
+            lead = curves[name][:repeats, budget - 1] - curves[other][:repeats, budget - 1]
+            p = float(wilcoxon(lead).pvalue) if lead.any() else 1.0
+            found[budget] = [round(float(lead.mean()), 4), round(p, 5)]
+        yield other, found
 
 
 def _load() -> None:

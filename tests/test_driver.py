@@ -11,11 +11,13 @@ from nas.modality import ModalitySpec, Task
 from nas.registry import create
 from nas.results.records import COMPLETE, FAILED, REJECTED, WAITING
 from nas.results.run_directory import RunDirectory
-from nas.search.driver import drive
+from nas.search.driver import EXHAUSTED, drive
 from nas.search.executors import Completed, Failed, Measured, Progress
 from nas.search.proposals import Proposals
 from nas.search.study import Study
+from nas.space import Choice, SearchSpace
 from nas.space.assemble import assemble
+from nas.space.search_space import Group
 
 OBJECTIVES = {"accuracy": "maximize", "parameters": "minimize"}
 MODALITIES = {"image": ModalitySpec("image", (1, 8, 8))}
@@ -236,6 +238,15 @@ def test_a_search_whose_constraints_reject_everything_ends_and_says_which(study,
     assert reason == "constraints rejected 7 trials in a row: parameters was <= 1 in none of them"
     assert len(study.records) == 7
     assert events(study, "stopped")[0]["reason"] == reason
+
+
+def test_a_search_that_has_used_up_its_space_ends_and_says_so(study):
+    study.proposals.space = SearchSpace(Group({"dim": Choice(4, 8, 16)}))
+    reason = search(study, Scripted({}), trials=5)
+    assert sorted(record.architecture["dim"] for record in study.records) == [4, 8, 16]
+    assert reason == EXHAUSTED
+    [stopped] = events(study, "stopped")
+    assert stopped["reason"] == EXHAUSTED
 
 
 def test_a_search_ends_when_it_has_trained_its_epochs(study):

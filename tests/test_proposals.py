@@ -133,10 +133,17 @@ def test_races_take_their_share_and_go_where_the_front_is_in_doubt():
     chosen, all_of_them = [], []
     for race in raced:
         odds = belonging(History(records[: race.number], OBJECTIVES), 0)
-        doubt = {number: probability * (1 - probability) for number, probability in odds.items()}
-        chosen.append(doubt[race.origin.parents[0]])
-        all_of_them.append(np.mean(list(doubt.values())))
+        chosen.append(odds[race.origin.parents[0]])
+        all_of_them.append(np.mean(list(odds.values())))
     assert np.mean(chosen) > 2 * np.mean(all_of_them)
+
+
+def test_what_stands_on_the_front_by_one_training_is_trained_again_first():
+    records = search(Proposals(SPACE, create("sampler", "random"), 5, racing=0.4), 100)
+    for race in (record for record in records if record.origin.operator == "race"):
+        before = History(records[: race.number], OBJECTIVES)
+        single = {member.number for member in before.front() if len(member.records) == 1}
+        assert not single or race.origin.parents[0] in single
 
 
 def test_noise_is_the_pooled_deviation_between_trainings():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.registry import create
@@ -45,6 +45,7 @@ def test_a_trial_that_dominates_all_others_at_its_rung_is_never_stopped(eta):
         assert not stops(pruner, at_one_rung([(0.95, 1), *rows]))
 
 
+@settings(max_examples=1000)
 @given(rungs)
 def test_a_trial_that_no_other_dominates_at_its_rung_is_never_stopped(rows):
     records = at_one_rung(rows)
@@ -54,6 +55,7 @@ def test_a_trial_that_no_other_dominates_at_its_rung_is_never_stopped(rows):
         assert not stops(create("pruner", "rungs"), records)
 
 
+@settings(max_examples=1000)
 @given(rungs, st.randoms(use_true_random=False))
 def test_the_order_of_the_other_trials_does_not_matter(rows, random):
     others = rows[1:]
@@ -62,6 +64,7 @@ def test_the_order_of_the_other_trials_does_not_matter(rows, random):
     assert stops(pruner, at_one_rung(rows)) == stops(pruner, at_one_rung([rows[0], *shuffled]))
 
 
+@settings(max_examples=1000)
 @given(rungs)
 def test_equal_trials_share_their_fate(rows):
     records = at_one_rung([*rows, rows[0]])

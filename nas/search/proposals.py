@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from nas.results.belonging import belonging
-from nas.results.records import FAILED, RUNNING, TUNED, History, Origin, Record
+from nas.results.records import FAILED, RUNNING, TUNED, Candidate, History, Origin, Record
 from nas.seeds import derive
 from nas.space import Architecture, SearchSpace
 
 ATTEMPTS = 4
 SAMPLES = 200
 ENUMERABLE = 1_000_000
+MOST_DOUBT = 0.25  # p (1 - p) at its largest
 FIRST_RACE = 16  # trials before replicates are spent on the front
 
 
@@ -121,11 +122,16 @@ class Proposals:
             return None
         asked = Counter(record.architecture for record in history.records if record.state != FAILED)
         odds = belonging(history, derive(self.seed, len(history.records), "race"))
-        # The doubt about a mean falls with the number of trainings, those under way included.
-        doubt = {
-            c.number: (odds[c.number] * (1 - odds[c.number]) + 1e-3 * odds[c.number]) for c in candidates
-        }
-        most = max(candidates, key=lambda c: (doubt[c.number] / asked[c.architecture], -c.number))
+        front = {member.number for member in history.front()}
+
+        def doubt(candidate: Candidate) -> float:
+            # Whatever stands on the front by one training may have come there by luck, and hide others;
+            # and the doubt about a mean falls with the trainings, those under way included.
+            odd, trainings = odds[candidate.number], asked[candidate.architecture]
+            luck = MOST_DOUBT / trainings if candidate.number in front else 0.0
+            return (odd * (1 - odd) + 1e-3 * odd + luck) / trainings
+
+        most = max(candidates, key=lambda candidate: (doubt(candidate), -candidate.number))
         return _replicate(most.records[0], "race")
 
     def _new(self, history: History) -> Proposal | None:
