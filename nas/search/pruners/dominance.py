@@ -25,7 +25,7 @@ class Dominance:
 
     domains = {"margin": Float(1.0, 4.0), "startup": Int(5, 20), "first": Int(1, 4)}
 
-    def __init__(self, margin: float = 2.5, startup: int = 10, first: int = 1) -> None:
+    def __init__(self, margin: float = 2.0, startup: int = 10, first: int = 1) -> None:
         for name, value, low in (("margin", margin, 0), ("startup", startup, 4), ("first", first, 1)):
             if value < low:
                 raise ValueError(f"{name} must be at least {low}, not {value}")
