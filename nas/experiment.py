@@ -138,6 +138,14 @@ class Training(_Section):
         class_weights: `balanced` lets every class, or both values of every label, count alike in the
             loss; `none` lets every sample.
         gradient_clip: Largest norm of the gradient; 0 leaves it alone.
+        modality_dropout: Probability with which each modality of each sample is left out in training; the
+            last one of a sample stays.
+        auxiliary_loss: Weight of the mean loss of a linear head on every modality's own features; the heads
+            are dropped after the training.
+        gradient_blending: `offline` and `online` weigh the losses of such heads and of the network by
+            how much they generalise and overfit, measured once before the training or again and again.
+        modulation: `ogm_ge` slows the encoders of modalities that are ahead of the others.
+        modulation_alpha: How much it slows them.
         precision: Numbers that networks compute with: `float32`, `tf32` for faster products on GPUs, or
             `bfloat16` where autocast allows it; weights, losses and objectives stay `float32`.
         channels_last: Whether the weights of convolutions lie in memory as GPUs take them fastest.
@@ -159,6 +167,11 @@ class Training(_Section):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
     gradient_clip: float = Field(1.0, ge=0)
+    modality_dropout: float = Field(0.0, ge=0, lt=1)
+    auxiliary_loss: float = Field(0.0, ge=0)
+    gradient_blending: Literal["none", "offline", "online"] = "none"
+    modulation: Literal["none", "ogm_ge"] = "none"
+    modulation_alpha: float = Field(0.5, gt=0)
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     channels_last: bool = False
     search_phase: float = Field(0.5, ge=0, le=1)
@@ -179,10 +192,17 @@ class Validation(_Section):
     folds: int = Field(1, ge=1)
     groups: str | None = None
 
+    @property
+    def add_ons(self) -> list[str]:
+        """The settings that let more take part in a training than the loss of the outputs."""
+        return [name for name in ADD_ONS if getattr(self, name) != type(self).model_fields[name].default]
 
+
+ADD_ONS = ("modality_dropout", "auxiliary_loss", "gradient_blending", "modulation")
 SETTINGS_OF_TASKS = {  # of settings that do not fit every task
     "label_smoothing": ("classification", "multilabel"),
     "class_weights": ("classification", "multilabel"),
+    "modulation": ("classification", "multilabel"),
 }
 
 

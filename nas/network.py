@@ -54,6 +54,7 @@ class Network(nn.Module):
         self.connector = connector
         self.fusion = fusion
         self.head = head
+        self.watchers: Any = []  # functions that are told the `features` of every call
         self._fuses_tokens = _consumes_tokens(fusion)
 
     def forward(
@@ -71,17 +72,12 @@ class Network(nn.Module):
             present: bool `(B, M)` over the dataset's modalities; None where every one is there.
             return_gates: Return `(outputs, {"type", "weights"})`.
         """
-        masks = masks or {}
         present = None if present is None else present[:, self.columns]
-        tokens, real = [], []
-        for index, (name, encoder) in enumerate(self.encoders.items()):
-            there = None if present is None else present[:, index]
-            mask = _input_mask(inputs[name], masks.get(name))
-            encoded = encoder(_or_zeros(inputs[name], there), mask)
-            tokens.append(self._or_stand_in(name, encoded, there))
-            real.append(self._real(name, _token_mask(encoder, encoded, mask), there))
+        tokens, real = self._encoded(inputs, masks or {}, present)
         present = None if self.stand_ins else present
         pooled = [_pool(values, mask) for values, mask in zip(tokens, real, strict=True)]
+        for watcher in self.watchers:
+            watcher(dict(zip(self.encoders, pooled, strict=True)))
         features, further = self.connector(pooled), {}
         if self._fuses_tokens:
             moves = [(mixed - vector)[:, None] for mixed, vector in zip(features, pooled, strict=True)]
@@ -91,6 +87,31 @@ class Network(nn.Module):
             return self.head(self.fusion(features, present, **further))
         fused, gates = self.fusion(features, present, return_gates=True, **further)
         return self.head(fused), gates
+
+    def features(
+        self,
+        inputs: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+        present: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Every modality's own features `(B, d)`, as they go to the connector; arguments as of a call."""
+        present = None if present is None else present[:, self.columns]
+        tokens, real = self._encoded(inputs, masks or {}, present)
+        parts = zip(self.encoders, tokens, real, strict=True)
+        return {name: _pool(values, mask) for name, values, mask in parts}
+
+    def _encoded(
+        self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor], present: Tensor | None
+    ) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Every modality's tokens `(B, T, d)`, and which of them are real."""
+        tokens, real = [], []
+        for index, (name, encoder) in enumerate(self.encoders.items()):
+            there = None if present is None else present[:, index]
+            mask = _input_mask(inputs[name], masks.get(name))
+            encoded = encoder(_or_zeros(inputs[name], there), mask)
+            tokens.append(self._or_stand_in(name, encoded, there))
+            real.append(self._real(name, _token_mask(encoder, encoded, mask), there))
+        return tokens, real
 
     def _or_stand_in(self, name: str, tokens: Tensor, there: Tensor | None) -> Tensor:
         """A modality's tokens `(B, T, d)`, with what stands for them in the samples where it is absent."""

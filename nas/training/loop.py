@@ -15,6 +15,7 @@ from nas.errors import TrialError
 from nas.experiment import Training
 from nas.network import Network
 from nas.seeds import derive
+from nas.training.add_ons import add_ons
 from nas.training.criterion import Criterion, criterion
 from nas.training.hooks import Hook, Hooks
 from nas.training.identifiability import verdicts
@@ -84,7 +85,8 @@ def train(
     untrained = copy.deepcopy(network) if settings.identifiability else None
     learned = criterion(network.task, settings, training, next(network.parameters()).device)
     wiring = Wiring(network, optimizer, plan, seed, lambda: _loss(network, learned.plain, validation))
-    steps = Steps(network, learned, optimizer, schedule, settings, Hooks([wiring]))
+    hooks = [wiring, *add_ons(network, training, settings, learned, optimizer, seed)]
+    steps = Steps(network, learned, optimizer, schedule, settings, Hooks(hooks))
     started = time.perf_counter()
     for number in range(1, last + 1):
         first = (number - 1) * plan.steps_per_epoch

@@ -54,8 +54,10 @@ class Member:
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
 
 
-def obstacle(network: Network) -> str | None:
+def obstacle(network: Network, settings: Training | None = None) -> str | None:
     """Why a network can be in no population; None where nothing is known to be in the way."""
+    if settings is not None and settings.add_ons:
+        return f"its training has {' and '.join(settings.add_ons)}"
     for name, layer in sparse_layers(network):
         if layer.searching:
             return f"the wiring of {name} is learnable"
