@@ -178,6 +178,11 @@ class Training(_Section):
     identifiability: bool = False
     encoders: Literal["joint", "frozen"] = "joint"
 
+    @property
+    def add_ons(self) -> list[str]:
+        """The settings that let more take part in a training than the loss of the outputs."""
+        return [name for name in ADD_ONS if getattr(self, name) != type(self).model_fields[name].default]
+
 
 class Validation(_Section):
     """Which samples networks are measured on.
@@ -191,11 +196,6 @@ class Validation(_Section):
 
     folds: int = Field(1, ge=1)
     groups: str | None = None
-
-    @property
-    def add_ons(self) -> list[str]:
-        """The settings that let more take part in a training than the loss of the outputs."""
-        return [name for name in ADD_ONS if getattr(self, name) != type(self).model_fields[name].default]
 
 
 ADD_ONS = ("modality_dropout", "auxiliary_loss", "gradient_blending", "modulation")
