@@ -1,5 +1,6 @@
 """Errors that are meant for the person at the keyboard."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -26,8 +27,8 @@ class TrialError(Exception):
     """A trial could not be finished; `kind` names the failure, the message says why.
 
     Args:
-        kind: A failure: `error`, `nan`, `out_of_memory`, `time_limit`, `lost_worker`; or another end
-            without a result: `constraint`, `pruned`.
+        kind: A failure: `error`, `nan`, `out_of_memory`, `time_limit`, `lost_worker`; another end without
+            a result: `constraint`, `pruned`; or `disk_full`, which ends the search, not the trial.
         message: What happened, for a person.
     """
 
@@ -38,6 +39,15 @@ class TrialError(Exception):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return type(self), (self.kind, self.message)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that a disk is full."""
+    while error is not None:
+        if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def near_misses(given: object, allowed: Iterable[str]) -> str:

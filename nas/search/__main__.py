@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.cli import DONE, INTERRUPTED, Parser, positive, run_command
-from nas.errors import RequestError
+from nas.errors import RequestError, disk_is_full
 
 if TYPE_CHECKING:
     import argparse
@@ -204,15 +204,17 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
         keep_front_weights(study, run)
         write_report(run)
         display.conclude(run, reason)
-        return _ended(stop.asked, command)
+        return _interrupted("Interrupted", command) if stop.asked else DONE
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        return _interrupted(f"The disk of {run.path}, or of a worker, is full", command)
     finally:
         study.close()
 
 
-def _ended(interrupted: bool, command: str) -> int:
-    if not interrupted:
-        return DONE
-    print(f"\nInterrupted; nothing that had finished is lost. Go on with\n  {command}", file=sys.stderr)
+def _interrupted(why: str, command: str) -> int:
+    print(f"\n{why}; nothing that had finished is lost. Go on with\n  {command}", file=sys.stderr)
     return INTERRUPTED
 
 

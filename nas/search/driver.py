@@ -1,8 +1,9 @@
 """The driver: asks the study, hands jobs to the executor, tells the study what came of them."""
 
+import errno
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
@@ -96,6 +97,7 @@ class _Session:
         self._failures: dict[int, Counter[str]] = {}
         self._alone: set[int] = set()
         self._running: set[int] = set()
+        self._kept = keep_front_weights(study, run)
 
     def fill(self) -> bool:
         """Start trials while there is room for them; whether any is running, here or at another driver."""
@@ -141,7 +143,9 @@ class _Session:
             case Completed(number, values, seconds, wiring):
                 self.study.tell(number, values, seconds, wiring)
                 self._running.discard(number)
-                keep_front_weights(self.study, self.run)
+                self._kept = keep_front_weights(self.study, self.run, self._kept | {number})
+            case Failed(_, error) if error.kind == "disk_full":
+                raise OSError(errno.ENOSPC, error.message)
             case Failed(number, error, seconds):
                 self._running.discard(number)
                 self._retry_or_fail(number, error, seconds)
@@ -184,11 +188,23 @@ def budgeted(records: Sequence[Record]) -> int:
     return sum(record.counts for record in records)
 
 
-def keep_front_weights(study: Study, run: RunDirectory) -> None:
-    """Only members of the front keep their weights; what is running may yet become one, or start from one."""
+def keep_front_weights(study: Study, run: RunDirectory, among: Collection[int] | None = None) -> set[int]:
+    """Only members of the front keep their weights; what is running may yet become one, or start from one.
+
+    Args:
+        study: The study.
+        run: Its run.
+        among: Numbers of the trials that may have weights to remove; None for all, which takes a look
+            into every trial's folder.
+
+    Returns:
+        The numbers of the trials that may have weights.
+    """
     kept = {candidate.number for candidate in study.history.front()}
     kept |= {record.number for record in study.records if record.state == RUNNING}
     kept |= {record.origin.inherits for record in study.unfinished() if record.origin.inherits is not None}
-    for folder in (run.path / "trials").glob("*/weights.safetensors"):
-        if int(folder.parent.name) not in kept:
-            folder.unlink()
+    if among is None:
+        among = [int(file.parent.name) for file in (run.path / "trials").glob("*/weights.safetensors")]
+    for number in set(among) - kept:
+        run.weights(number).unlink(missing_ok=True)
+    return kept

@@ -1,5 +1,6 @@
 """A worker process: loads the dataset once, then evaluates one job after another."""
 
+import errno
 import gc
 import json
 import math
@@ -16,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.errors import TrialError
+from nas.errors import TrialError, disk_is_full
 from nas.search.executors import Completed, Failed, Job, Measured, Progress, Report
 
 if TYPE_CHECKING:
@@ -95,7 +96,13 @@ def run(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> 
     """Evaluate the jobs of a group; each sends its messages, of which the last one closes it."""
     for job in jobs:
         connection.send(("started", [job.number]))
-        connection.send(_evaluate(evaluator, job, connection))
+        try:
+            message = _evaluate(evaluator, job, connection)
+        except OSError as error:
+            if not disk_is_full(error):
+                raise
+            message = "failed", job.number, TrialError("disk_full", str(error)), 0.0
+        connection.send(message)
         _free_memory()
 
 
@@ -195,6 +202,8 @@ def _with_traceback(error: TrialError, folder: Path) -> TrialError:
     """Leave the traceback of a component's own error beside the trial, and say where."""
     if error.kind != "error":
         return error
+    if disk_is_full(error):
+        raise OSError(errno.ENOSPC, error.message) from error
     file = folder / "error.txt"
     file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     return TrialError(error.kind, f"{error.message} (traceback in {file})")
