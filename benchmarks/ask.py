@@ -32,7 +32,9 @@ BESIDE = {"tpe": optuna.samplers.TPESampler, "nsga2": optuna.samplers.NSGAIISamp
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 500, 2000])
-    parser.add_argument("--samplers", nargs="+", default=["random", "nsga2", "tpe", "evolution"])
+    parser.add_argument(
+        "--samplers", nargs="+", default=["random", "qmc", "nsga2", "nsga3", "tpe", "evolution"]
+    )
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

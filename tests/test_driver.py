@@ -15,9 +15,7 @@ from nas.search.driver import EXHAUSTED, drive
 from nas.search.executors import Completed, Failed, Measured, Progress
 from nas.search.proposals import Proposals
 from nas.search.study import Study
-from nas.space import Choice, SearchSpace
 from nas.space.assemble import assemble
-from nas.space.search_space import Group
 
 OBJECTIVES = {"accuracy": "maximize", "parameters": "minimize"}
 MODALITIES = {"image": ModalitySpec("image", (1, 8, 8))}
@@ -241,9 +239,13 @@ def test_a_search_whose_constraints_reject_everything_ends_and_says_which(study,
 
 
 def test_a_search_that_has_used_up_its_space_ends_and_says_so(study):
-    study.proposals.space = SearchSpace(Group({"dim": Choice(4, 8, 16)}))
-    reason = search(study, Scripted({}), trials=5)
-    assert sorted(record.architecture["dim"] for record in study.records) == [4, 8, 16]
+    encoders = {"image": {"cnn": {"width": 8}}, "text": {"attention": {"embedding": 16}}}
+    tree = {"encoders": encoders, "connector": "none", "fusion": "concat", "head": "linear"}
+    study.proposals.space = assemble(tree | {"dim": {"choice": [4, 8, 16]}}, MODALITIES)
+    every = list(study.proposals.space.points())
+    reason = search(study, Scripted({}), trials=len(every) + 5)
+    assert {record.architecture for record in study.records} == set(every)
+    assert len(study.records) == len(every)
     assert reason == EXHAUSTED
     [stopped] = events(study, "stopped")
     assert stopped["reason"] == EXHAUSTED
