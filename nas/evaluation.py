@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from nas.space import Architecture
 from nas.training import Epoch, train
 from nas.training.features import FeatureStore, train_on_features
 from nas.training.inheritance import Ancestor, inherit
+from nas.training.population import Member, UnfitError, obstacle, shape, train_together
 from nas.training.precision import products
 
 SHARE_OF_MEMORY = 0.2  # of what is free on a device, for one split
@@ -38,8 +40,9 @@ class Evaluation:
     Args:
         values: Final objectives by name; logged ones included.
         epochs: Metrics of every epoch: `epoch`, `train_loss`, `seconds`, the objectives, in the first one
-            `inherited` (see `nas.training.inheritance.inherit`) where there is an ancestor, and what is
-            known of the wiring; nested under `wiring` the measures of `nas.training.Epoch`.
+            `inherited` (see `nas.training.inheritance.inherit`) where there is an ancestor and `population`
+            where there was a group (see `Evaluator.together`), and what is known of the wiring; nested
+            under `wiring` the measures of `nas.training.Epoch`.
         seconds: Time of the whole evaluation.
         network: The trained network.
     """
@@ -57,6 +60,27 @@ class Evaluation:
             moment: {layer: _numbers(measures) for layer, measures in layers.items()}
             for moment, layers in moments
         }
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What to evaluate, and whom to tell of it.
+
+    Args:
+        architecture: What to evaluate.
+        seed: Seed of everything random.
+        on_epoch: Called with the metrics of every epoch; a `TrialError` that it raises ends the trial.
+        on_measured: Called before the training with the objectives that are known by then.
+        ancestor: Folder of the trial from whose weights the training starts; None: from scratch.
+        fold: Which fold of the samples to measure on.
+    """
+
+    architecture: Architecture
+    seed: int
+    on_epoch: Callable[[dict[str, Any]], None] = lambda metrics: None
+    on_measured: Callable[[Mapping[str, float]], None] = lambda cheap: None
+    ancestor: Path | None = None
+    fold: int = 0
 
 
 class Evaluator:
@@ -121,37 +145,83 @@ class Evaluator:
             TrialError: The training diverges, the memory is not enough, a constraint is violated,
                 or a component fails; the kind says which.
         """
-        started = time.perf_counter()
+        under_way = _UnderWay(self, Trial(architecture, seed, on_epoch, on_measured, ancestor, fold))
+        with _as_trial_errors():
+            under_way.begin()
+            return under_way.train()
+
+    def together(self, trials: Sequence[Trial]) -> Iterator[tuple[int, Evaluation | TrialError]]:
+        """Evaluate several trials, those of one shape as a population; each ends as it would alone.
+
+        What cannot train together trains one after another; the metrics of the first epoch say why, and
+        how many trained together, under `population`.
+
+        Args:
+            trials: What to evaluate.
+
+        Yields:
+            The place of a trial among `trials`, and what became of it, as soon as it ends.
+        """
+        groups: dict[Hashable, dict[int, _UnderWay]] = {}
+        for place, trial in enumerate(trials):
+            under_way = _UnderWay(self, trial)
+            try:
+                with _as_trial_errors():
+                    under_way.begin()
+            except TrialError as error:
+                yield place, error
+            else:
+                key = shape(under_way.network, under_way.settings), trial.fold
+                groups.setdefault(key, {})[place] = under_way
+        for group in groups.values():
+            yield from self._train_group(group)
+
+    def _train_group(self, group: Mapping[int, "_UnderWay"]) -> Iterator[tuple[int, Evaluation | TrialError]]:
+        """Train networks of one shape together, or else in halves or one after another."""
+        obstacles = (obstacle(one.network, one.settings) for one in group.values())
+        reason = "no other has its shape" if len(group) == 1 else next(filter(None, obstacles), None)
+        if reason is None:
+            try:
+                yield from self._train_population(group)
+                return
+            except UnfitError as error:
+                reason = str(error)
+                halves = _halves(group) if error.memory and len(group) > 2 else ()
+            for half in halves:
+                yield from self._train_group(half)
+            if halves:
+                return
+        for place, under_way in group.items():
+            under_way.first |= {"population": {"size": 1, "reason": reason}}
+            try:
+                with _as_trial_errors():
+                    outcome = under_way.train()
+            except TrialError as error:
+                yield place, error
+            else:
+                yield place, outcome
+
+    def _train_population(
+        self, group: Mapping[int, "_UnderWay"]
+    ) -> Iterator[tuple[int, Evaluation | TrialError]]:
+        waiting = dict(group)
+        members = [one.member({"population": {"size": len(group)}}) for one in group.values()]
+        fold = self.folds[next(iter(group.values())).trial.fold]
+        splits = fold["train"], fold["validation"]
         try:
-            network = self.build(architecture, seed)
-            lineage = {"inherited": self._inherit(network, ancestor)} if ancestor else {}
-            cheap = self.measure(network)
-            on_measured(cheap)
-            self._check(cheap)
-            epochs: list[dict[str, Any]] = []
-
-            def note(epoch: Epoch) -> None:
-                measured = self.measure(network, epoch.outputs, epoch.labels, self.folds[fold]["validation"])
-                epochs.append(
-                    {"epoch": epoch.number, "train_loss": epoch.train_loss, "seconds": epoch.seconds}
-                    | measured
-                    | epoch.wiring
-                    | (lineage if epoch.number == 1 else {})
-                )
-                on_epoch(epochs[-1])
-
-            self._train(network, architecture, seed, fold, note)
-        except TrialError:
+            with products(members[0].settings.precision):
+                for index, end in train_together(members, *splits):
+                    place = list(group)[index]
+                    yield place, waiting.pop(place).outcome(end)
+        except UnfitError:
             raise
-        except Exception as error:
-            raise _memory_or_error(error) from error
-        values = {name: epochs[-1].get(name, cheap.get(name, float("nan"))) for name in self.objectives}
-        _refuse_nan(values)
-        return Evaluation(values, epochs, time.perf_counter() - started, network)
+        except Exception as error:  # of the batch, and so of all that are in it
+            for place in waiting:
+                yield place, _memory_or_error(error)
 
     def settings(self, architecture: Architecture) -> Training:
         """How a network is trained: what the architecture chooses, and for the rest this evaluator's."""
-        return Training.model_validate(self.training.model_dump() | dict(architecture.get("training", {})))
+        return self.training.chosen_by(architecture)
 
     def build(self, architecture: Architecture, seed: int) -> Network:
         """The untrained network on this evaluator's device."""
@@ -189,33 +259,125 @@ class Evaluator:
         split = self.splits["train"]
         return split.batch(torch.arange(min(SAMPLES, len(split)))).to(self.device)
 
-    def _train(
+    def fit(
         self,
         network: Network,
-        architecture: Architecture,
-        seed: int,
-        fold: int,
+        trial: Trial,
+        settings: Training,
         on_epoch: Callable[[Epoch], None],
     ) -> None:
-        settings, splits = self.settings(architecture), self.folds[fold]
+        """Train a network alone, on the samples of its fold."""
+        fold, splits = trial.fold, self.folds[trial.fold]
         if settings.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with products(settings.precision):
             if settings.encoders == "joint":
-                train(network, splits["train"], splits["validation"], settings, seed, on_epoch)
+                train(network, splits["train"], splits["validation"], settings, trial.seed, on_epoch)
                 return
             if fold not in self._stores:
                 self._stores[fold] = FeatureStore(self.dataset, splits, self.training, self.device)
-            selections, dim = architecture.to_data()["encoders"], architecture["dim"]
-            train_on_features(network, self._stores[fold], selections, dim, settings, seed, on_epoch)
+            selections, dim = trial.architecture.to_data()["encoders"], trial.architecture["dim"]
+            store = self._stores[fold]
+            train_on_features(network, store, selections, dim, settings, trial.seed, on_epoch)
 
-    def _inherit(self, network: Network, ancestor: Path) -> float:
+    def inherit(self, network: Network, ancestor: Path) -> float:
+        """Let a network start from a trial's weights; the share of it that it takes over."""
         return inherit(network, Ancestor.load(ancestor), self.dataset.modalities, self.dataset.task)
 
-    def _check(self, cheap: Mapping[str, float]) -> None:
+    def check(self, cheap: Mapping[str, float]) -> None:
+        """Raise a `TrialError` where a cheap objective violates a constraint."""
         for name, bound in self.constraints.items():
             if not excess(cheap[name], bound) <= 0:
                 raise TrialError("constraint", f"{name} = {cheap[name]:g} is not {bound}")
+
+
+class _UnderWay:
+    """An evaluation between its beginning and its end.
+
+    Args:
+        evaluator: What measures.
+        trial: What is evaluated.
+
+    Attributes:
+        first: What the metrics of the first epoch say beside the others.
+    """
+
+    network: Network
+
+    def __init__(self, evaluator: Evaluator, trial: Trial) -> None:
+        self.evaluator = evaluator
+        self.trial = trial
+        self.started = time.perf_counter()
+        self.settings = evaluator.settings(trial.architecture)
+        self.cheap: dict[str, float] = {}
+        self.epochs: list[dict[str, Any]] = []
+        self.first: dict[str, Any] = {}
+
+    def begin(self) -> None:
+        """Build the network and measure what is cheap."""
+        evaluator, trial = self.evaluator, self.trial
+        self.network = evaluator.build(trial.architecture, trial.seed)
+        if trial.ancestor:
+            self.first["inherited"] = evaluator.inherit(self.network, trial.ancestor)
+        self.cheap = evaluator.measure(self.network)
+        trial.on_measured(self.cheap)
+        evaluator.check(self.cheap)
+
+    def train(self) -> Evaluation:
+        """Train the network alone."""
+        self.evaluator.fit(self.network, self.trial, self.settings, self.note)
+        return self.end()
+
+    def member(self, first: Mapping[str, Any]) -> Member:
+        """The network as a member of a population; `first` as the attribute."""
+        self.first |= first
+        return Member(self.network, self.settings, self.trial.seed, self.note)
+
+    def note(self, epoch: Epoch) -> None:
+        """Measure and report an epoch."""
+        validation = self.evaluator.folds[self.trial.fold]["validation"]
+        measured = self.evaluator.measure(self.network, epoch.outputs, epoch.labels, validation)
+        self.epochs.append(
+            {"epoch": epoch.number, "train_loss": epoch.train_loss, "seconds": epoch.seconds}
+            | measured
+            | epoch.wiring
+            | (self.first if epoch.number == 1 else {})
+        )
+        self.trial.on_epoch(self.epochs[-1])
+
+    def end(self) -> Evaluation:
+        """What was measured in all."""
+        known = self.cheap | self.epochs[-1]
+        values = {name: known.get(name, float("nan")) for name in self.evaluator.objectives}
+        _refuse_nan(values)
+        return Evaluation(values, self.epochs, time.perf_counter() - self.started, self.network)
+
+    def outcome(self, end: Epoch | Exception) -> Evaluation | TrialError:
+        """What became of the trial, whose training has come to an end."""
+        try:
+            with _as_trial_errors():
+                if isinstance(end, Exception):
+                    raise end
+                return self.end()
+        except TrialError as error:
+            return error
+
+
+@contextmanager
+def _as_trial_errors() -> Iterator[None]:
+    """Whatever goes wrong ends the trial with a kind and a message."""
+    try:
+        yield
+    except TrialError:
+        raise
+    except Exception as error:
+        raise _memory_or_error(error) from error
+
+
+def _halves(group: Mapping[int, _UnderWay]) -> tuple[dict[int, _UnderWay], dict[int, _UnderWay]]:
+    items = list(group.items())
+    middle = len(items) // 2
+    return dict(items[:middle]), dict(items[middle:])
 
 
 def untrained(

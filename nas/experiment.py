@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,6 +61,12 @@ def _storage(value: str) -> str:
     return value
 
 
+def _switch(value: Any) -> Any:
+    """YAML reads `off` as false."""
+    return "off" if value is False else value
+
+
+Population = Annotated[Literal["auto", "off"] | Annotated[int, Field(ge=2)], BeforeValidator(_switch)]
 Selection = Annotated[dict[str, dict[str, Any]], BeforeValidator(_selection)]
 Name = Annotated[str, AfterValidator(_name)]
 Bound = Annotated[str, BeforeValidator(_bound)]
@@ -156,6 +162,9 @@ class Training(_Section):
         encoders: `joint` trains the whole network; `frozen` trains every encoder once, alone on its
             modality, keeps what it makes of the samples, and trains candidates on that. At its end such
             a search trains the members of its front on, as whole networks.
+        population: How many trials of one shape train together as one batched network: a number, for
+            which the study asks for so many alike; `off`; or `auto`: replicates where that is faster,
+            and on a GPU as many as fit. Not a choice of the search space.
     """
 
     epochs: int = Field(12, ge=1)
@@ -177,11 +186,30 @@ class Training(_Section):
     search_phase: float = Field(0.5, ge=0, le=1)
     identifiability: bool = False
     encoders: Literal["joint", "frozen"] = "joint"
+    population: Population = "auto"
+
+    def chosen_by(self, architecture: Mapping[str, Any]) -> "Training":
+        """These settings with those that an architecture chooses itself."""
+        return Training.model_validate(self.model_dump() | dict(architecture.get("training", {})))
 
     @property
     def add_ons(self) -> list[str]:
         """The settings that let more take part in a training than the loss of the outputs."""
         return [name for name in ADD_ONS if getattr(self, name) != type(self).model_fields[name].default]
+
+
+# Settings that leave the shape of the training alone: networks that differ in them train together.
+FUSIBLE_SETTINGS = frozenset(
+    {
+        "learning_rate",
+        "weight_decay",
+        "schedule",
+        "warmup",
+        "label_smoothing",
+        "class_weights",
+        "gradient_clip",
+    }
+)
 
 
 class Validation(_Section):

@@ -123,7 +123,7 @@ def test_empty_inverted_and_mistyped_domains_are_refused(make, message):
         ({"int": [1, 2], "float": [1, 2]}, "is not a domain"),
         ({"int": [1, 2], "steps": 2}, "'int' has no option 'steps'; allowed: log, step"),
         ({"float": [1, 2], "step": 2}, "'float' has no option 'step'; allowed: log"),
-        ({"choice": [1, 2], "log": True}, "'choice' has no option 'log'; allowed: none"),
+        ({"choice": [1, 2], "log": True}, "'choice' has no option 'log'; allowed: fusible"),
         ({"int": [1, 2], "log": "yes"}, "log must be true or false, not 'yes'"),
         ({"int": 4}, "'int' takes a list, not 4"),
         ({"int": [1, 2, 3]}, r"'int' takes \[low, high\], not \[1, 2, 3\]"),

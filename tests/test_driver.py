@@ -13,6 +13,7 @@ from nas.results.records import COMPLETE, FAILED, REJECTED, WAITING
 from nas.results.run_directory import RunDirectory
 from nas.search.driver import EXHAUSTED, drive
 from nas.search.executors import Completed, Failed, Measured, Progress
+from nas.search.groups import Groups
 from nas.search.proposals import Proposals
 from nas.search.study import Study
 from nas.space.assemble import assemble
@@ -64,6 +65,7 @@ class Scripted:
         self.size = room
         self.playing = {}
         self.jobs = []
+        self.groups = []
         self.answers = []
 
     @property
@@ -72,6 +74,7 @@ class Scripted:
 
     def submit(self, jobs):
         assert self.room
+        self.groups.append([job.number for job in jobs])
         for job in jobs:
             self.jobs.append(job)
             attempts = self.attempts[job.number]
@@ -219,6 +222,50 @@ def test_weights_that_a_running_trial_has_just_saved_are_not_those_of_a_loser(st
     search(study, Scripted({1: [slow]}, room=2), observe=save)
     assert 1 in {candidate.number for candidate in study.history.front()}
     assert study.run.weights(1).exists()
+
+
+# Groups
+
+
+@pytest.fixture
+def grouping(study):
+    """The study, whose trials train together by fours."""
+    space = assemble(
+        {"head": {"mlp": {"hidden": 16}}, "connector": "none", "dim": {"int": [4, 64]}}, MODALITIES
+    )
+    study.proposals = Proposals(space, create("sampler", "random"), 3, groups=Groups(4, True))
+    return study
+
+
+def test_trials_of_one_shape_are_handed_over_as_groups(grouping):
+    executor = Scripted({})
+    search(grouping, executor, trials=10)
+    assert executor.groups == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    for group in executor.groups:
+        assert len({grouping.records[number].architecture["dim"] for number in group}) == 1
+
+
+@pytest.mark.parametrize("kind", ["lost_worker", "time_limit", "out_of_memory"])
+def test_what_takes_a_whole_group_down_lets_each_run_again_alone_and_costs_no_retry(grouping, kind):
+    executor = Scripted({number: [fail(kind)] for number in range(4)} | {1: [fail(kind), fail(kind)]})
+    search(grouping, executor, trials=4)
+    assert executor.groups == [[0, 1, 2, 3], [0], [1], [2], [3]]
+    assert [record.state for record in grouping.records] == [COMPLETE, FAILED, COMPLETE, COMPLETE]
+
+
+def test_a_member_that_fails_by_itself_is_not_run_again(grouping):
+    executor = Scripted({2: [fail("nan")]})
+    search(grouping, executor, trials=4)
+    assert executor.groups == [[0, 1, 2, 3]]
+    assert grouping.records[2].state == FAILED
+
+
+def test_what_was_left_over_runs_again_in_its_groups_and_the_last_one_fills_up(grouping):
+    for _ in range(6):
+        grouping.release(grouping.ask().number)
+    executor = Scripted({})
+    search(grouping, executor, trials=8)
+    assert executor.groups == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 # The end of a search

@@ -175,23 +175,34 @@ def test_a_trial_that_takes_too_long_fails_and_its_worker_is_replaced(tmp_path):
     assert not any(alive(pid) for pid in pids)
 
 
-def test_the_jobs_of_a_group_report_on_their_own_and_a_death_takes_only_what_had_begun(tmp_path):
-    data = load_experiment(write_search(tmp_path))[0].to_data() | {"constraints": {}}
-    executor = LocalExecutor(data, [Share(1)], tmp_path / "workers.log")
-    moods = ["good", "angry", "deadly", "good"]
+def test_the_jobs_of_a_group_report_on_their_own(tmp_path):
+    closing = run_group(tmp_path, ["good", "angry", "good"])
+    assert {number: type(report) for number, report in closing.items()} == {
+        0: Completed,
+        1: Failed,
+        2: Completed,
+    }
+    assert closing[1].error.kind == "error"
+
+
+def test_a_death_fails_all_of_its_group_that_had_not_ended(tmp_path):
+    closing = run_group(tmp_path, ["good", "deadly", "good"])
+    assert [closing[number].error.kind for number in range(3)] == ["lost_worker"] * 3
+
+
+def run_group(folder, moods):
+    """The closing reports of one group of jobs, by number."""
+    data = load_experiment(write_search(folder))[0].to_data() | {"constraints": {}}
+    executor = LocalExecutor(data, [Share(1)], folder / "workers.log")
     try:
-        jobs = [
-            Job(number, 1, architecture(mood), tmp_path / str(number)) for number, mood in enumerate(moods)
-        ]
+        jobs = [Job(n, 1, architecture(mood), folder / str(n)) for n, mood in enumerate(moods)]
         executor.submit(jobs)
         assert executor.room == 0
-        closing = [r for r in run_all_submitted(executor, 4) if isinstance(r, Completed | Failed)]
+        reports = run_all_submitted(executor, len(jobs))
         assert executor.room == 1
     finally:
         executor.close()
-    assert [report.number for report in closing] == [0, 1, 2, 3]
-    assert [type(report) for report in closing] == [Completed, Failed, Failed, Completed]
-    assert [report.error.kind for report in closing[1:3]] == ["error", "lost_worker"]
+    return {report.number: report for report in reports if isinstance(report, Completed | Failed)}
 
 
 def test_a_worker_that_takes_too_much_memory_is_replaced_and_its_trial_is_out_of_memory(tmp_path):

@@ -9,11 +9,13 @@ from torch import nn
 import nas
 from nas.datasets import load_dataset
 from nas.errors import TrialError
+from nas.evaluation import Evaluator, Trial
 from nas.experiment import Training
 from nas.network import build
 from nas.registry import load_plugins
+from nas.space import Architecture
 from nas.training import train
-from nas.training.population import Member, UnfitError, obstacle, shape, train_together
+from nas.training.population import Member, UnfitError, obstacle, pays, shape, train_together
 
 SETTINGS = [
     {"learning_rate": 1e-2, "weight_decay": 0.1},
@@ -241,7 +243,7 @@ def test_what_cannot_be_batched_is_refused_and_nothing_has_changed(
 )
 def test_wiring_that_changes_is_an_obstacle(dataset, connector, reason):
     network = build(architecture(connector), dataset.modalities, dataset.task)
-    assert obstacle(network) == reason
+    assert obstacle(network, Training()) == reason
 
 
 def test_networks_of_other_sizes_edges_epochs_or_batches_have_another_shape(dataset):
@@ -255,3 +257,97 @@ def test_networks_of_other_sizes_edges_epochs_or_batches_have_another_shape(data
     assert shape_of(SPARSE[0], batch_size=3) != one
     wider = architecture(small_world(0.0, topology={"ring": {"k": 6}}), head={"mlp": {"hidden": 16}})
     assert shape_of(wider) != one
+
+
+# Evaluations
+
+
+@pytest.fixture
+def evaluator(toy):
+    load_plugins([toy])
+    return Evaluator(
+        load_dataset("toy"), ["accuracy"], Training(**STEPS), {"parameters": "<= 10000"}, device="cpu"
+    )
+
+
+def without_times(epochs):
+    left = ("seconds", "population")
+    return [{name: value for name, value in epoch.items() if name not in left} for epoch in epochs]
+
+
+def test_evaluations_together_are_those_of_each_alone(evaluator):
+    architectures = [
+        Architecture(tree | {"training": {"learning_rate": rate}})
+        for tree, rate in zip(SPARSE, (0.01, 0.003, 0.02), strict=True)
+    ]
+    noted = [[] for _ in architectures]
+    trials = [Trial(one, 7 + n, noted[n].append) for n, one in enumerate(architectures)]
+    outcomes = dict(evaluator.together(trials))
+    for place, architecture_ in enumerate(architectures):
+        alone = evaluator(architecture_, 7 + place)
+        outcome = outcomes[place]
+        assert outcome.values == pytest.approx(alone.values, abs=1e-5)
+        assert outcome.epochs == noted[place]
+        assert outcome.epochs[0]["population"] == {"size": 3}
+        for one, other in zip(without_times(outcome.epochs), without_times(alone.epochs), strict=True):
+            assert one.keys() == other.keys()
+            assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-5)
+            assert one.get("wiring") == other.get("wiring")
+        for name, tensor in alone.network.state_dict().items():
+            if "in_proj_bias" not in name:  # that of the keys has no gradient but rounding
+                torch.testing.assert_close(outcome.network.state_dict()[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_only_what_has_one_shape_trains_together_and_the_others_say_why(evaluator):
+    evolving = [architecture(small_world(0.3, seed=seed, rewiring="set")) for seed in (0, 1)]
+    trees = [DENSE[0], SPARSE[0], DENSE[0], *evolving]
+    outcomes = dict(evaluator.together([Trial(Architecture(tree), n) for n, tree in enumerate(trees)]))
+    notes = [outcomes[place].epochs[0]["population"] for place in range(5)]
+    rewired = {"size": 1, "reason": "connector.layers.0 is rewired in training"}
+    assert notes == [
+        {"size": 2},
+        {"size": 1, "reason": "no other has its shape"},
+        {"size": 2},
+        rewired,
+        rewired,
+    ]
+
+
+def test_what_cannot_be_batched_is_evaluated_as_alone(evaluator):
+    nas.register("fusion", "odd")(Noisy)
+    trees = [Architecture(architecture(fusion="odd"))] * 2
+    outcomes = dict(evaluator.together([Trial(tree, n) for n, tree in enumerate(trees)]))
+    for place, tree in enumerate(trees):
+        alone = evaluator(tree, place)
+        assert outcomes[place].values == alone.values
+        assert without_times(outcomes[place].epochs) == without_times(alone.epochs)
+        assert "random" in outcomes[place].epochs[0]["population"]["reason"]
+
+
+def test_each_trial_of_a_group_fails_for_its_own_reason(evaluator):
+    def stop(metrics):
+        raise TrialError("pruned", "enough")
+
+    wide = Architecture(DENSE[0] | {"dim": 64})
+    unknown = Architecture(architecture(fusion="unheard_of"))
+    trees = [Architecture(DENSE[0]), wide, unknown, Architecture(DENSE[0])]
+    trials = [Trial(tree, n, stop if n == 3 else lambda metrics: None) for n, tree in enumerate(trees)]
+    outcomes = dict(evaluator.together(trials))
+    assert [getattr(outcomes[n], "kind", "complete") for n in range(4)] == [
+        "complete",
+        "constraint",
+        "error",
+        "pruned",
+    ]
+
+
+def test_on_a_cpu_populations_pay_for_small_networks_without_convolutions(dataset):
+    def network(**modalities):
+        chosen = {name: dataset.modalities[name] for name in modalities}
+        tree = architecture() | {"dim": 16, "encoders": modalities}
+        return build(tree, chosen, dataset.task)
+
+    text = network(text={"attention": {"embedding": 16}})
+    assert pays(text, Training(batch_size=64))
+    assert not pays(text, Training(batch_size=2**16))
+    assert not pays(network(image={"cnn": {"width": 8}}), Training(batch_size=64))

@@ -10,6 +10,7 @@ from nas.network import identity
 from nas.registry import create
 from nas.results.belonging import belonging, noise
 from nas.results.records import COMPLETE, FAILED, RUNNING, History, Record
+from nas.search.groups import Groups, shape_class
 from nas.search.proposals import Proposals
 from nas.seeds import derive
 from nas.space import Choice, Float, Int, SearchSpace
@@ -211,3 +212,98 @@ def test_the_same_wiring_is_not_trained_twice():
     while (proposal := proposals.next(History(records, OBJECTIVES))) is not None:
         records.append(Record(len(records), 0, proposal.architecture, RUNNING, 0, proposal.origin))
     assert len(records) == 4
+
+
+FUSIBLE = SearchSpace(
+    Group(
+        {
+            "dim": Choice(8, 16, 32, 64),
+            "rate": Float(1e-3, 1e-1, log=True, fusible=True),
+            "dropout": Choice(0.0, 0.25, 0.5, fusible=True),
+        }
+    )
+)
+
+
+def shapes(records):
+    return [shape_class(FUSIBLE, record.architecture) for record in records]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_siblings_fill_a_group_and_differ_from_its_first_in_fusible_values_alone(sampler):
+    records = searched(Proposals(FUSIBLE, create("sampler", sampler), 1, groups=Groups(4, True)), 24)
+    assert len({record.architecture for record in records}) == 24
+    for start in range(0, 24, 4):
+        first, *siblings = records[start : start + 4]
+        assert first.origin.operator != "sibling"
+        assert all(one.origin.operator == "sibling" for one in siblings)
+        assert all(one.origin.parents == (first.number,) for one in siblings)
+        assert len(set(shapes([first, *siblings]))) == 1
+
+
+def searched(proposals, trials):
+    """Ask and tell as `search` does, on the space of fusible values."""
+    records = []
+    for number in range(trials):
+        proposal = proposals.next(History(tuple(records), OBJECTIVES))
+        dim, rate = proposal.architecture["dim"], proposal.architecture["rate"]
+        values = {"accuracy": dim / 64 - abs(rate - 0.01), "parameters": float(dim)}
+        records.append(
+            Record(
+                number,
+                derive(0, number),
+                proposal.architecture,
+                COMPLETE,
+                number,
+                proposal.origin,
+                told=number,
+                values=values,
+                metrics=({"accuracy": values["accuracy"]},),
+            )
+        )
+    return records
+
+
+def test_replicates_come_first_and_siblings_while_all_of_their_trainings_fit():
+    records = searched(
+        Proposals(FUSIBLE, create("sampler", "random"), 2, seeds=3, groups=Groups(7, True)), 12
+    )
+    operators = [record.origin.operator for record in records]
+    assert operators == ["sampled", *["replicate"] * 2, "sibling", *["replicate"] * 2] * 2
+    assert records[3].origin.parents == (0,)
+    assert records[4].architecture == records[3].architecture
+
+
+def test_without_populations_nothing_is_a_sibling_and_the_search_is_what_it_was():
+    plain = searched(Proposals(FUSIBLE, create("sampler", "evolution"), 3, racing=0.2), 40)
+    grouped = searched(
+        Proposals(FUSIBLE, create("sampler", "evolution"), 3, racing=0.2, groups=Groups(8, False)), 40
+    )
+    assert [record.architecture for record in grouped] == [record.architecture for record in plain]
+    assert all(record.origin.operator != "sibling" for record in plain)
+
+
+def test_what_does_not_suit_a_population_has_no_siblings():
+    groups = Groups(4, True, lambda architecture: architecture["dim"] > 16)
+    records = searched(Proposals(FUSIBLE, create("sampler", "random"), 4, groups=groups), 40)
+    parents = {records[one.origin.parents[0]].architecture["dim"] for one in records if one.origin.parents}
+    assert parents == {32, 64}
+
+
+def test_races_come_in_bursts_where_groups_fill():
+    records = searched(
+        Proposals(FUSIBLE, create("sampler", "random"), 5, racing=0.4, groups=Groups(4, True)), 90
+    )
+    raced = [record for record in records if record.origin.operator == "race"]
+    assert 0.25 < len(raced) / len(records) <= 0.4
+    for start in range(0, len(raced) // 4 * 4, 4):
+        burst = raced[start : start + 4]
+        assert len({record.architecture for record in burst}) == 1
+        assert burst[-1].number - burst[0].number == 3
+
+
+def test_what_the_next_proposal_joins_is_known_before_it_is_made():
+    proposals = Proposals(FUSIBLE, create("sampler", "random"), 6, seeds=2, groups=Groups(4, True))
+    records = searched(proposals, 16)
+    joins = [proposals.joins(History(records[:number], OBJECTIVES)) for number in range(16)]
+    assert joins == [False, True, True, True] * 4

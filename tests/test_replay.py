@@ -10,6 +10,7 @@ from nas.experiment import Experiment
 from nas.modality import ModalitySpec, Task
 from nas.registry import create
 from nas.results.run_directory import RunDirectory
+from nas.search.groups import Groups
 from nas.search.proposals import Proposals
 from nas.search.replay import replay
 from nas.search.study import Study
@@ -21,19 +22,19 @@ SPACE = assemble({"dim": {"int": [4, 64]}, "head": "linear", "connector": "none"
 SAMPLERS = {"random": {}, "tpe": {"startup": 6}, "nsga2": {"population": 6}, "evolution": {"startup": 5}}
 
 
-def proposals(sampler):
+def proposals(sampler, groups=None):
     made = create("sampler", sampler, **SAMPLERS[sampler])
-    return Proposals(SPACE, made, 3, racing=0.2, inheritance=0.5)
+    return Proposals(SPACE, made, 3, racing=0.2, inheritance=0.5, groups=groups)
 
 
-def searched(folder, sampler, trials=24, workers=3):
+def searched(folder, sampler, trials=24, workers=3, groups=None):
     """A run of which the trials end in an order of their own."""
     run, dice = RunDirectory(folder), random.Random(sampler)
     experiment = Experiment(
         name="toy", data={"toy": {}}, objectives=OBJECTIVES, constraints={"parameters": "<= 3000"}
     )
     run.create(experiment, MODALITIES, Task("classification", ("a", "b")))
-    study = Study(run, "toy", proposals(sampler), OBJECTIVES, experiment.constraints)
+    study = Study(run, "toy", proposals(sampler, groups), OBJECTIVES, experiment.constraints)
     running = []
     while len(study.records) < trials or running:
         while len(running) < workers and len(study.records) < trials:
@@ -64,6 +65,16 @@ def test_every_proposal_follows_from_the_order_in_which_trials_ended(sampler, tm
     asked = list(replay(run, proposals(sampler)))
     assert [trial.number for trial in asked] == list(range(24))
     assert all(trial.proposed == trial.recorded for trial in asked)
+
+
+def test_siblings_replay_too(tmp_path, monkeypatch):
+    data = {"dim": {"int": [4, 64]}, "head": {"mlp": {"hidden": 16}}, "connector": "none", "fusion": "late"}
+    monkeypatch.setitem(globals(), "SPACE", assemble(data, MODALITIES))
+    run = searched(tmp_path / "run", "evolution", groups=Groups(3, True))
+    asked = list(replay(run, proposals("evolution", Groups(3, True))))
+    assert all(trial.proposed == trial.recorded for trial in asked)
+    operators = [event["operator"] for event in run.events() if event["event"] == "asked"]
+    assert operators.count("sibling") >= 8
 
 
 def test_a_run_of_which_a_result_was_changed_does_not_replay(tmp_path):

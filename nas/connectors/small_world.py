@@ -33,7 +33,7 @@ class SmallWorldConnector(nn.Module):
         "layers": Int(1, 4),
         "topology": Component("topology"),
         "rewiring": Component("rewiring"),
-        "dropout": Float(0.0, 0.5),
+        "dropout": Float(0.0, 0.5, fusible=True),
     }
 
     def __init__(

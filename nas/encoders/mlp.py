@@ -24,7 +24,7 @@ class MLPEncoder(nn.Module):
         ValueError: The modality is no vector.
     """
 
-    domains = {"width": Int(16, 256, log=True), "layers": Int(1, 3), "dropout": Float(0.0, 0.5)}
+    domains = {"width": Int(16, 256, log=True), "layers": Int(1, 3), "dropout": Float(0.0, 0.5, fusible=True)}
     kinds = ("vector",)
     layouts = {"vector": ((1,),)}
 

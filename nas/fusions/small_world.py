@@ -32,7 +32,7 @@ class SmallWorldFusion(VectorFusion):
 
     domains = {
         "k": Int(2, 16, step=2),
-        "beta": Float(0.0, 1.0),
+        "beta": Float(0.0, 1.0, fusible=True),
         "topology": Component("topology", instead_of=("k", "beta")),
         "rewiring": Component("rewiring"),
     }

@@ -17,7 +17,7 @@ class MLPHead(nn.Module):
         dropout: Share of the hidden units that are dropped during training.
     """
 
-    domains = {"hidden": Int(16, 256, log=True), "dropout": Float(0.0, 0.5)}
+    domains = {"hidden": Int(16, 256, log=True), "dropout": Float(0.0, 0.5, fusible=True)}
 
     def __init__(self, in_dim: int, out_dim: int, hidden: int = 64, dropout: float = 0.0) -> None:
         super().__init__()

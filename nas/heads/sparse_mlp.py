@@ -31,7 +31,7 @@ class SparseMLPHead(nn.Module):
         "hidden": Int(16, 256, log=True),
         "topology": Component("topology", {"rectangular": True}),
         "rewiring": Component("rewiring"),
-        "dropout": Float(0.0, 0.5),
+        "dropout": Float(0.0, 0.5, fusible=True),
     }
 
     def __init__(

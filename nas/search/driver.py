@@ -13,6 +13,7 @@ from nas.experiment import Stop
 from nas.results.records import RUNNING, TUNED, Record
 from nas.results.run_directory import RunDirectory
 from nas.search.executors import Completed, Executor, Failed, Job, Measured, Progress, Report
+from nas.search.groups import shape_class
 from nas.search.stopping import reason_to_stop
 from nas.search.study import Study
 
@@ -21,6 +22,8 @@ TABLES_EVERY_SECONDS = 2.0
 EXHAUSTED = "every network of the space has had its trials"
 NO_RETRIES: Mapping[str, int] = MappingProxyType({})
 NO_STOP = Stop()
+# Of a group, these say nothing about the single trial: it runs again alone, and that costs it no retry.
+SHARED_FAILURES = {"lost_worker", "time_limit", "out_of_memory"}
 
 
 def drive(
@@ -96,15 +99,31 @@ class _Session:
         self._retried: list[Record] = []
         self._failures: dict[int, Counter[str]] = {}
         self._alone: set[int] = set()
+        self._attempts: dict[int, int] = {}
         self._running: set[int] = set()
+        self._together: set[int] = set()
         self._kept = keep_front_weights(study, run)
 
     def fill(self) -> bool:
         """Start trials while there is room for them; whether any is running, here or at another driver."""
-        while self.executor.room and (record := self._next()):
-            self._running.add(record.number)
-            self.executor.submit([self._job(record)])
+        while self.executor.room and (records := self._next_group()):
+            numbers = {record.number for record in records}
+            self._running |= numbers
+            self._together |= numbers if len(numbers) > 1 else set()
+            self.executor.submit([self._job(record) for record in records])
         return bool(self.study.unfinished())
+
+    def _next_group(self) -> list[Record]:
+        """The next trials to start in one place, of one shape; none where there are none."""
+        if self._retried:
+            return [self._retried.pop(0)]  # alone: it may be what made others fail
+        group: list[Record] = []
+        while len(group) < self.study.proposals.groups.size:
+            record = self._next(group)
+            if record is None:
+                break
+            group.append(record)
+        return group
 
     def _job(self, record: Record) -> Job:
         parent = record.origin.inherits
@@ -112,21 +131,23 @@ class _Session:
         folder, alone = self.run.trial(record.number), record.number in self._alone
         return Job(record.number, record.seed, record.architecture, folder, ancestor, alone, record.fold)
 
-    def _next(self) -> Record | None:
-        """The next trial to start: what has to be run again, then what is new; None for none."""
-        if self._retried:
-            return self._retried.pop(0)
-        restarted = (self.study.restart(record) for record in self.study.left_over())
-        if again := next((record for record in restarted if record), None):
-            return again
+    def _next(self, group: list[Record]) -> Record | None:
+        """The next trial that may join a group: what was left over, then what is new; None for none."""
+        for left in self.study.left_over():
+            if not self._alike(group, left):
+                return None
+            if again := self.study.restart(left):
+                return again
         if self.reason or self._enough():
-            return self._last()
+            return None if group else self._last()
+        if group and not self.study.proposals.joins(self.study.history):
+            return None
         reason = reason_to_stop(self.stop, self.study.history, time.monotonic() - self.started)
         record = None if reason else self.study.ask(self._enough)
         if record is None and not self._enough():
             self.reason = reason or EXHAUSTED
             self.run.append_event("stopped", reason=self.reason)
-        return record or self._last()
+        return record or (None if group else self._last())
 
     def _last(self) -> Record | None:
         """One of the trials that end a search, once all that it has searched with are done."""
@@ -136,6 +157,14 @@ class _Session:
 
     def _enough(self) -> bool:
         return budgeted(self.study.records) >= self.trials
+
+    def _alike(self, group: list[Record], record: Record) -> bool:
+        """Whether a trial has the shape of those in a group, in which they may train together."""
+        if not group:
+            return True
+        proposals = self.study.proposals
+        one, other = (shape_class(proposals.space, r.architecture) for r in (group[0], record))
+        return one == other and proposals.groups.suit(proposals.space, record.architecture)
 
     def take(self, report: Report) -> None:
         """Do what a report asks for."""
@@ -160,13 +189,16 @@ class _Session:
 
     def _retry_or_fail(self, number: int, error: TrialError, seconds: float) -> None:
         failures = self._failures.setdefault(number, Counter())
-        failures[error.kind] += 1
         if error.kind == "out_of_memory":
             self._alone.add(number)  # it may have been short of what others had
+        shared = number in self._together and error.kind in SHARED_FAILURES
+        self._together.discard(number)
+        failures[error.kind] += not shared
         if failures[error.kind] > self.retries.get(error.kind, 0):
             self.study.fail(number, error, seconds)
         else:
-            self._retried.append(self.study.retry(number, error, attempt=failures.total() + 1))
+            self._attempts[number] = attempt = self._attempts.get(number, 1) + 1
+            self._retried.append(self.study.retry(number, error, attempt))
 
     def end(self) -> None:
         """Stop the executor and leave the run as it is resumed."""

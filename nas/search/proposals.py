@@ -9,14 +9,18 @@ import numpy as np
 
 from nas.results.belonging import belonging
 from nas.results.records import FAILED, RUNNING, TUNED, Candidate, History, Origin, Record
+from nas.search.groups import Groups
+from nas.search.samplers._variation import neighbour
 from nas.seeds import derive
 from nas.space import Architecture, SearchSpace
+from nas.space.domains import Domain, Value
 
 ATTEMPTS = 4
 SAMPLES = 200
 ENUMERABLE = 1_000_000
 MOST_DOUBT = 0.25  # p (1 - p) at its largest
 FIRST_RACE = 16  # trials before replicates are spent on the front
+BURST = 4  # of one network's races, where replicates train together
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Proposal:
 
 
 class Proposals:
-    """Decides between a new network and one more training of a known one.
+    """Decides between a new network, a variant of the last one, and one more training of a known one.
 
     Every decision follows from the history, the seed and the number of the trial alone.
 
@@ -43,6 +47,8 @@ class Proposals:
         inheritance: Share of the children of a member of the front that start from its weights.
         folds: Into how many folds the samples are divided.
         frozen: Whether trials train with frozen encoders, unless their architecture says otherwise.
+        groups: Which trials train together. Where they are to fill, a new network is followed by siblings
+            that differ from it in fusible values alone, and the races of a network come in bursts.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class Proposals:
         inheritance: float = 0.0,
         folds: int = 1,
         frozen: bool = False,
+        groups: Groups | None = None,
     ) -> None:
         self.space = space
         self.sampler = sampler
@@ -65,6 +72,7 @@ class Proposals:
         self.inheritance = inheritance
         self.folds = folds
         self._encoders = "frozen" if frozen else "joint"
+        self.groups = groups or Groups()
         self._identify = identify or (lambda architecture: architecture.id)
         self._ids: dict[Architecture, str] = {}
 
@@ -75,7 +83,17 @@ class Proposals:
         of it depends on the moment, and no replay could repeat that.
         """
         history = replace(history, records=[r if r.finished else unfinished(r) for r in history.records])
-        return self._planned(history) or self._raced(history) or self._new(history)
+        return self._joining(history) or self._raced(history) or self._new(history)
+
+    def joins(self, history: History) -> bool:
+        """Whether the next proposal may train together with the last trial."""
+        if not history.records or not self.groups.suit(self.space, history.records[-1].architecture):
+            return False
+        return self._joining(history) is not None
+
+    def _joining(self, history: History) -> Proposal | None:
+        """What belongs with the last trial: a replicate of it, or a sibling."""
+        return self._planned(history) or self._racing_on(history) or self._sibling(history)
 
     def last(self, history: History) -> Proposal | None:
         """What remains to be done once no network is searched for any more; None for nothing.
@@ -112,10 +130,63 @@ class Proposals:
         done = same[0].failure or same[0].origin.operator == TUNED or len(same) >= self.seeds
         return None if done else _replicate(same[0])
 
+    def _racing_on(self, history: History) -> Proposal | None:
+        """Another race of the network of the last trial, until its burst is over."""
+        if not history.records or history.records[-1].origin.operator != "race":
+            return None
+        last = history.records[-1]
+        others = (n for n, r in enumerate(reversed(history.records)) if r.origin != last.origin)
+        raced = next(others, len(history.records))
+        return Proposal(last.architecture, last.origin) if raced % self._burst else None
+
+    @property
+    def _burst(self) -> int:
+        return min(BURST, self.groups.size) if self.groups.fills else 1
+
+    def _sibling(self, history: History) -> Proposal | None:
+        """A variant of the last network with which it can train, until their group is full."""
+        lead = self._lead(history) if self.groups.fills else None
+        if lead is None:
+            return None
+        seen = {self.identity(record.architecture) for record in history.records}
+        for attempt in range(ATTEMPTS):
+            role = ("sibling", str(attempt))
+            rng = np.random.default_rng(derive(self.seed, len(history.records), *role))
+            variant = self._vary(lead.architecture, rng)
+            if self.identity(variant) not in seen:
+                return Proposal(variant, Origin("sibling", (lead.number,)))
+        return None
+
+    def _lead(self, history: History) -> Record | None:
+        """The first trial of the last group, if the trainings of one more network fit into it."""
+        if not history.records or history.records[-1].origin.operator in ("race", TUNED):
+            return None
+        lead = history.records[-1]
+        for operator in ("replicate", "sibling"):
+            if lead.origin.operator == operator:
+                lead = history.records[lead.origin.parents[0]]
+        room = self.groups.size - (len(history.records) - lead.number)
+        fits = room >= self.seeds and self.groups.suit(self.space, lead.architecture)
+        return lead if fits and lead.architecture in self.space else None
+
+    def _vary(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """The architecture with its fusible values near the old ones, or drawn anew."""
+        near = rng.random() < 0.5
+        decisions = self.space.decisions(architecture)
+
+        def choose(path: str, domain: Domain) -> Value:
+            value = decisions[path][1]
+            if not domain.fusible:
+                return value
+            return neighbour(domain, value, rng) if near else domain.sample(rng)
+
+        return self.space.draw(choose)
+
     def _raced(self, history: History) -> Proposal | None:
         """One more training of the candidate about whose place on the front it says most."""
         extra = sum(record.origin.operator == "race" for record in history.records)
-        if extra >= self.racing * (len(history.records) + 1 - FIRST_RACE):
+        burst = self._burst
+        if extra + burst - 1 >= self.racing * (len(history.records) + burst - FIRST_RACE):
             return None
         candidates = [c for c in history.candidates if c.records[0].origin.operator != TUNED]
         if not candidates:

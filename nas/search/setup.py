@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from pydantic import ValidationError
 
 from nas.datasets import Dataset, load_dataset
@@ -12,17 +13,20 @@ from nas.datasets.folds import folds
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.experiment import SETTINGS_OF_TASKS, Experiment, Training, as_written, load_experiment
 from nas.modality import TASKS, Task
-from nas.network import identity
+from nas.network import build, identity
 from nas.objectives import default_objectives
 from nas.registry import available, create, get, load_entry_points, load_plugins
 from nas.results.loggers import Logger
+from nas.search.groups import Groups
 from nas.search.proposals import Proposals
-from nas.space import SearchSpace
+from nas.space import Architecture, SearchSpace
 from nas.space.assemble import assemble, extremes
 from nas.space.files import locate_files
 from nas.space.search_space import Group
+from nas.training.population import obstacle, pays
 
 T = TypeVar("T")
+POPULATION_ON_CPU, POPULATION_ON_GPU = 8, 32  # trials, where it is left to us
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         search.inheritance,
         experiment.validation.folds,
         experiment.training.encoders == "frozen",
+        _groups(experiment, dataset),
     )
     warnings = [*warnings, *getattr(dataset, "notes", ())]
     return Setup(resolved, dataset, space, proposals, pruner, loggers, warnings)
@@ -112,6 +117,27 @@ def _check_folds(experiment: Experiment, dataset: Dataset) -> None:
         folds(dataset, experiment.validation.folds, experiment.validation.groups)
     except (RequestError, ValueError) as error:
         raise KeyPathError(("validation",), str(error)) from None
+
+
+def _groups(experiment: Experiment, dataset: Dataset) -> Groups:
+    """Which trials train together, as `training.population` says."""
+    population = experiment.training.population
+    gpu = torch.cuda.is_available()
+    if population == "off" or (population == "auto" and not gpu and experiment.search.seeds == 1):
+        return Groups()
+    size = population if isinstance(population, int) else POPULATION_ON_GPU if gpu else POPULATION_ON_CPU
+
+    def suits(architecture: Architecture) -> bool:
+        try:
+            network = build(architecture, dataset.modalities, dataset.task)
+            settings = experiment.training.chosen_by(architecture)
+        except Exception:  # whatever a component raises: the trial will say so
+            return False
+        if obstacle(network, settings) is not None:
+            return False
+        return population != "auto" or gpu or pays(network, settings)
+
+    return Groups(size, population != "auto" or gpu, suits)
 
 
 def _load_plugins(paths: Sequence[str]) -> None:
@@ -191,10 +217,9 @@ def _check_training(space: SearchSpace, experiment: Experiment, task: Task) -> N
     assert isinstance(settings, Group)
     for name, node in settings.children.items():
         path = ("space", "training", name)
-        if name not in Training.model_fields:
-            raise KeyPathError(
-                path, f"{name!r} is not a key here; {near_misses(name, Training.model_fields)}"
-            )
+        allowed = [field for field in Training.model_fields if field != "population"]
+        if name not in allowed:
+            raise KeyPathError(path, f"{name!r} is not a key here; {near_misses(name, allowed)}")
         _check_setting(name, task, path)
         pinned = getattr(experiment.training, name)
         if pinned != Training.model_fields[name].default:

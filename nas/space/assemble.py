@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from nas.errors import KeyPathError, RequestError, near_misses
+from nas.experiment import FUSIBLE_SETTINGS
 from nas.modality import ModalitySpec, encoder_misfit
 from nas.registry import available, get, hyper_parameters, uninstalled, unset
 from nas.space.architecture import Architecture
@@ -79,7 +80,12 @@ def assemble(data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) ->
     training = _mapping(data.get("training", {}), ("training",))
     if training:
         slots["training"] = Group(
-            {str(name): _hyper_parameter(value, ("training", str(name))) for name, value in training.items()}
+            {
+                str(name): _fusible(
+                    _hyper_parameter(value, ("training", str(name))), name in FUSIBLE_SETTINGS
+                )
+                for name, value in training.items()
+            }
         )
     return SearchSpace(Group({name: slots[name] for name in SLOTS if name in slots}), presence)
 
@@ -231,7 +237,8 @@ def _settings(data: Any, slot: Slot, component: type, path: Path) -> Group:
             children[name] = _nested(given.get(name, EVERYTHING), own, slot, (*path, name))
         elif name in given:
             optional = given[name] is None and hyper_parameters(kind, component)[name].default is None
-            children[name] = _hyper_parameter(given[name], (*path, name), None if optional else own)
+            node = _hyper_parameter(given[name], (*path, name), None if optional else own)
+            children[name] = _fusible(node, own is not None and own.fusible)
         elif own is not None:
             children[name] = own
     return Group(children)
@@ -290,6 +297,17 @@ def _hyper_parameter(data: Any, path: Path, own: Domain | None = None) -> Fixed 
     if own is not None and not _fits(node, own):
         raise KeyPathError(path, f"{data!r} does not fit; the component's own domain is {own}")
     return _completed(node, path, own)
+
+
+def _fusible(node: Fixed | Domain, fusible: bool) -> Fixed | Domain:
+    """A domain, marked as fusible if the hyper-parameter is, or if its file says so."""
+    match node:
+        case Choice(options) if fusible:
+            return Choice(*options, fusible=True)
+        case Int() | Float() if fusible:
+            return replace(node, fusible=True)
+        case _:
+            return node
 
 
 def _fits(node: Fixed | Domain, own: Domain) -> bool:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Int:
         high: Largest value.
         log: Sample uniformly in the logarithm (needs `low >= 1` and `step == 1`).
         step: Distance of neighbouring values.
+        fusible: Whether networks that differ in this value alone have parameters and buffers of the same
+            sizes and compute the same but for what is in them and in dropout; such train together.
 
     Raises:
         ValueError: The domain is empty, inverted, or logarithmic where it cannot be.
@@ -35,6 +37,7 @@ class Int:
     high: int
     log: bool = False
     step: int = 1
+    fusible: bool = False
 
     def __post_init__(self) -> None:
         for name in ("low", "high", "step"):
@@ -73,7 +76,7 @@ class Int:
 
     def to_data(self) -> dict[str, Any]:
         """The domain as it stands in a file."""
-        return {"int": [self.low, self.high]} | _unless_default(self, log=False, step=1)
+        return {"int": [self.low, self.high]} | _unless_default(self, log=False, step=1, fusible=False)
 
     def __str__(self) -> str:
         extras = " log" * self.log + f" step {self.step}" * (self.step != 1)
@@ -88,6 +91,7 @@ class Float:
         low: Smallest value.
         high: Largest value.
         log: Sample uniformly in the logarithm (needs `low > 0`).
+        fusible: As of `Int`.
 
     Raises:
         ValueError: The domain is empty, inverted, not finite, or logarithmic where it cannot be.
@@ -96,6 +100,7 @@ class Float:
     low: float
     high: float
     log: bool = False
+    fusible: bool = False
 
     def __post_init__(self) -> None:
         for name in ("low", "high"):
@@ -123,7 +128,7 @@ class Float:
 
     def to_data(self) -> dict[str, Any]:
         """The domain as it stands in a file."""
-        return {"float": [self.low, self.high]} | _unless_default(self, log=False)
+        return {"float": [self.low, self.high]} | _unless_default(self, log=False, fusible=False)
 
     def __str__(self) -> str:
         return f"{self.low:g}…{self.high:g}{' log' * self.log}"
@@ -135,6 +140,7 @@ class Choice:
 
     Args:
         options: The values, each once: `Choice("relu", "gelu")` or `Choice(["relu", "gelu"])`.
+        fusible: As of `Int`.
 
     Raises:
         ValueError: There is no option, one is given twice (`1` and `1.0` are the same), or one is
@@ -142,8 +148,9 @@ class Choice:
     """
 
     options: tuple[Scalar, ...]
+    fusible: bool = False
 
-    def __init__(self, *options: Scalar | Iterable[Scalar]) -> None:
+    def __init__(self, *options: Scalar | Iterable[Scalar], fusible: bool = False) -> None:
         first = options[0] if len(options) == 1 else None
         given = tuple(first) if isinstance(first, list | tuple) else options
         values = tuple(value.item() if isinstance(value, np.generic) else value for value in given)
@@ -157,6 +164,7 @@ class Choice:
         if len({(isinstance(value, bool), value) for value in values}) < len(values):
             raise ValueError(f"an option is given twice: {list(values)}")
         object.__setattr__(self, "options", values)
+        object.__setattr__(self, "fusible", fusible)
 
     @property
     def size(self) -> int:
@@ -180,7 +188,7 @@ class Choice:
 
     def to_data(self) -> dict[str, Any]:
         """The domain as it stands in a file."""
-        return {"choice": list(self.options)}
+        return {"choice": list(self.options)} | _unless_default(self, fusible=False)
 
     def __str__(self) -> str:
         return "{" + ", ".join(map(str, self.options)) + "}"
@@ -229,6 +237,7 @@ class Expression:
 
     operators: tuple[str, ...]
     operands: int | None = None
+    fusible: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         names = tuple(self.operators)
@@ -359,16 +368,17 @@ def for_modalities(domain: Any, count: int) -> Any:
 
 def domain_from_data(data: Mapping[str, Any]) -> Domain:
     """Read a domain as it stands in a file: `{int: [1, 8], step: 2}`, `{float: [0, 1], log: true}`,
-    `{choice: [a, b]}`, `{expression: [add, mul], operands: 3}`.
+    `{choice: [a, b]}`, `{expression: [add, mul], operands: 3}`; all but the last may be marked
+    `fusible: true`.
 
     Raises:
         ValueError: The mapping is no domain, or the domain is empty or inverted.
     """
-    known: dict[str, tuple[Any, set[str]]] = {
-        "int": (Int, {"log", "step"}),
-        "float": (Float, {"log"}),
-        "choice": (Choice, set()),
-        "expression": (Expression, {"operands"}),
+    known: dict[str, tuple[Any, tuple[str, ...]]] = {
+        "int": (Int, ("log", "step", "fusible")),
+        "float": (Float, ("log", "fusible")),
+        "choice": (Choice, ("fusible",)),
+        "expression": (Expression, ("operands",)),
     }
     kinds = [key for key in data if key in known]
     if len(kinds) != 1:
@@ -376,10 +386,11 @@ def domain_from_data(data: Mapping[str, Any]) -> Domain:
     kind = kinds[0]
     make, options = known[kind]
     extra = {key: value for key, value in data.items() if key != kind}
-    for key in extra.keys() - options:
-        raise ValueError(f"{kind!r} has no option {key!r}; allowed: {', '.join(sorted(options)) or 'none'}")
-    if not isinstance(extra.get("log", False), bool):
-        raise ValueError(f"log must be true or false, not {extra['log']!r}")
+    for key in extra.keys() - set(options):
+        raise ValueError(f"{kind!r} has no option {key!r}; allowed: {', '.join(options)}")
+    for option in ("log", "fusible"):
+        if not isinstance(extra.get(option, False), bool):
+            raise ValueError(f"{option} must be true or false, not {extra[option]!r}")
     bounds = data[kind]
     if not isinstance(bounds, list | tuple):
         raise ValueError(f"{kind!r} takes a list, not {bounds!r}")

@@ -33,7 +33,7 @@ class BipartiteSmallWorld:
         ValueError: `density` is not within (0, 1], or `beta` is not within [0, 1].
     """
 
-    domains: ClassVar = {"density": Float(0.01, 0.3, log=True), "beta": Float(0.0, 1.0)}
+    domains: ClassVar = {"density": Float(0.01, 0.3, log=True), "beta": Float(0.0, 1.0, fusible=True)}
     rectangular: ClassVar[bool] = True
 
     density: float = 0.1

@@ -30,7 +30,7 @@ class FanInSmallWorld:
             fewer than `k` possible sources.
     """
 
-    domains: ClassVar = {"k": Int(2, 16), "beta": Float(0.0, 1.0)}
+    domains: ClassVar = {"k": Int(2, 16), "beta": Float(0.0, 1.0, fusible=True)}
     rectangular: ClassVar[bool] = True
 
     k: int = 4

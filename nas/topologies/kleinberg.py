@@ -32,7 +32,7 @@ class Kleinberg:
             has at most `k` units.
     """
 
-    domains: ClassVar = {"k": Int(2, 16, step=2), "r": Float(0.0, 3.0)}
+    domains: ClassVar = {"k": Int(2, 16, step=2), "r": Float(0.0, 3.0, fusible=True)}
     rectangular: ClassVar[bool] = False
 
     k: int = 4

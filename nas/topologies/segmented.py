@@ -31,7 +31,7 @@ class Segmented:
             not square or has at most `k` units.
     """
 
-    domains: ClassVar = {"k": Int(2, 16, step=2), "across": Float(0.0, 1.0)}
+    domains: ClassVar = {"k": Int(2, 16, step=2), "across": Float(0.0, 1.0, fusible=True)}
     rectangular: ClassVar[bool] = False
 
     k: int = 4

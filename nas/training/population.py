@@ -25,15 +25,31 @@ from nas.training.criterion import criterion
 from nas.training.dropout import Call, Noted
 from nas.training.loop import PREDICTION_BATCH, Epoch, factors, plan_of, shuffled
 from nas.training.measures import wiring_measures
+from nas.training.precision import outputs_of
 from nas.training.stacked import Stacked, tensors
 from nas.training.wiring import Wiring, sparse_layers
 
 DECAY, DECAY_OF_SQUARES, EPSILON = 0.9, 0.999, 1e-8  # AdamW's, as in torch
-TOLERANCE = 1e-3  # of a member's outputs, in units of the largest
+MATRIX = 2  # axes of a weight; those of convolutions have more
+CPU_WORK = 2**21  # samples of a batch times parameters
+TOLERANCE = {
+    "float32": 1e-3,
+    "tf32": 1e-2,
+    "bfloat16": 1e-1,
+}  # of a member's outputs, in units of the largest
 
 
 class UnfitError(Exception):
-    """Networks cannot train as a population; the message says why."""
+    """Networks cannot train as a population; the message says why.
+
+    Args:
+        message: The reason.
+        memory: Whether fewer of them might.
+    """
+
+    def __init__(self, message: str, memory: bool = False) -> None:
+        super().__init__(message)
+        self.memory = memory
 
 
 @dataclass(frozen=True)
@@ -54,9 +70,11 @@ class Member:
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
 
 
-def obstacle(network: Network, settings: Training | None = None) -> str | None:
+def obstacle(network: Network, settings: Training) -> str | None:
     """Why a network can be in no population; None where nothing is known to be in the way."""
-    if settings is not None and settings.add_ons:
+    if settings.encoders != "joint":
+        return f"its encoders are {settings.encoders}"
+    if settings.add_ons:
         return f"its training has {' and '.join(settings.add_ons)}"
     for name, layer in sparse_layers(network):
         if layer.searching:
@@ -67,10 +85,22 @@ def obstacle(network: Network, settings: Training | None = None) -> str | None:
 
 
 def shape(network: Network, settings: Training) -> Hashable:
-    """What the members of a population share: names, sizes and types of all tensors, and the steps."""
+    """What the members of a population share: names, sizes and types of all tensors, steps, precision."""
     named = [*network.named_parameters(), *network.named_buffers()]
     sizes = tuple((name, tuple(tensor.shape), tensor.dtype, tensor.requires_grad) for name, tensor in named)
-    return sizes, settings.epochs, settings.batch_size
+    return sizes, settings.epochs, settings.batch_size, settings.precision, settings.encoders
+
+
+def pays(network: Network, settings: Training) -> bool:
+    """Whether a population of such networks is faster than separate training on a CPU, by a fixed rule.
+
+    It is where the overhead of calls outweighs the arithmetic: in small networks without convolutions,
+    whose batched kernels are slower than the single ones. Read off `benchmarks/population.py --rule`.
+    """
+    if any(parameter.dim() > MATRIX for parameter in network.parameters()):
+        return False
+    work = settings.batch_size * sum(parameter.numel() for parameter in network.parameters())
+    return work <= CPU_WORK
 
 
 def train_together(
@@ -171,13 +201,16 @@ class _Population:
         self.device = next(courses[0].network.parameters()).device
         size = min(courses[0].settings.batch_size, len(training))
         self._sample = training.batch(torch.arange(size)).to(self.device)
+        self.precision = courses[0].settings.precision
         self._calls: dict[int, list[Call]] = {}
         try:
             with torch.random.fork_rng(devices=[]):
-                self.stacked = Stacked([course.network for course in courses], self._learned())
+                networks = [course.network for course in courses]
+                self.stacked = Stacked(networks, self._learned(), self.precision)
                 self._prove()
         except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
-            raise UnfitError(f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}") from error
+            message = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+            raise UnfitError(message, isinstance(error, torch.OutOfMemoryError)) from error
         rates = torch.tensor([course.rates for course in courses], dtype=torch.float64)
         self.rates = rates.t().to(self.device)
         settings = [course.settings for course in courses]
@@ -267,10 +300,11 @@ class _Population:
         network.train()
         try:
             with noted:
-                outputs: Tensor = functional_call(network, copied, (batch.inputs, batch.masks, batch.present))
+                return outputs_of(
+                    lambda *given: functional_call(network, copied, given), batch, self.precision
+                )
         finally:
             network.train(training)
-        return outputs
 
     def _learned(self) -> list[str]:
         """Names of the parameters that get a gradient; the optimiser leaves the others as they are."""
@@ -302,9 +336,10 @@ class _Population:
         together = self.stacked.outputs(self.stacked.leaves(), sample, played).detach()
         self._gradient(sample, played)
         self.stacked.constants = constants
+        tolerance = TOLERANCE[self.precision]
         for one, other in zip(alone, together, strict=True):
             scale = float(one.abs().nan_to_num(0, 0, 0).max())
-            if not torch.allclose(one, other, TOLERANCE, TOLERANCE * scale, equal_nan=True):
+            if not torch.allclose(one, other, tolerance, tolerance * scale, equal_nan=True):
                 raise UnfitError("batched, they compute something else than alone")
 
 

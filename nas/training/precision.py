@@ -1,15 +1,16 @@
 """What numbers a network computes with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.datasets import Batch
 
 
-def outputs_of(network: nn.Module, batch: Batch, precision: str) -> Tensor:
+def outputs_of(network: Callable[..., Any], batch: Batch, precision: str) -> Tensor:
     """A network's outputs on a batch, in the network's own numbers.
 
     Args:
@@ -18,9 +19,11 @@ def outputs_of(network: nn.Module, batch: Batch, precision: str) -> Tensor:
         precision: As `training.precision` of an experiment; `bfloat16` computes under autocast.
     """
     if precision != "bfloat16":
-        return network(batch.inputs, batch.masks, batch.present)
+        outputs: Tensor = network(batch.inputs, batch.masks, batch.present)
+        return outputs
     with torch.autocast(batch.labels.device.type, torch.bfloat16):
-        return network(batch.inputs, batch.masks, batch.present).float()
+        outputs = network(batch.inputs, batch.masks, batch.present)
+        return outputs.float()
 
 
 @contextmanager

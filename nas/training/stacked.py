@@ -11,6 +11,7 @@ from torch.func import functional_call
 from nas.datasets import Batch
 from nas.network import Network
 from nas.training.dropout import Played
+from nas.training.precision import outputs_of
 
 
 class Stacked:
@@ -20,13 +21,17 @@ class Stacked:
         networks: Networks of one shape; they stay as they are.
         learned: Names of the parameters that learn; all else is constant but for what the network
             itself changes, such as running means.
+        precision: As `training.precision` of an experiment.
 
     Attributes:
         weights: `(P, N)`: what learns of every network, in the order of `learned`.
         constants: All else by name, `(P, …)`.
     """
 
-    def __init__(self, networks: Sequence[Network], learned: Sequence[str]) -> None:
+    def __init__(
+        self, networks: Sequence[Network], learned: Sequence[str], precision: str = "float32"
+    ) -> None:
+        self.precision = precision
         self.template = copy.deepcopy(networks[0])
         self.learned = list(learned)
         parts = [[tensors(network)[name] for name in learned] for network in networks]
@@ -61,11 +66,13 @@ class Stacked:
         self.template.train(noise is not None)
         axis = None if shared else 0
         given: dict[str, Any] = {"inputs": dict(batch.inputs), "masks": dict(batch.masks)}
+        given |= {"labels": batch.labels}
         given |= {} if batch.present is None else {"present": batch.present}
 
         def one(own: Any, given: Any, noise: Any) -> Any:
             with Played(noise):
-                return functional_call(self.template, own, (), given)
+                network = lambda *given: functional_call(self.template, own, given)  # noqa: E731
+                return outputs_of(network, Batch(**given), self.precision)
 
         mapped = torch.vmap(one, in_dims=(0, axis, 0), randomness="error")
         outputs: Tensor = mapped({**leaves, **self.constants}, given, list(noise or ()))

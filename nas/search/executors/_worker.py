@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
@@ -21,7 +22,7 @@ from nas.errors import TrialError, disk_is_full
 from nas.search.executors import Completed, Failed, Job, Measured, Progress, Report
 
 if TYPE_CHECKING:
-    from nas.evaluation import Evaluation, Evaluator
+    from nas.evaluation import Evaluation, Evaluator, Trial
 
 
 TOO_LARGE = 77  # exit code of a worker that has taken more memory than it may
@@ -94,16 +95,21 @@ def prepare(data: Mapping[str, Any], threads: int, device: str, dataset: Any = N
 
 def run(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> None:
     """Evaluate the jobs of a group; each sends its messages, of which the last one closes it."""
-    for job in jobs:
-        connection.send(("started", [job.number]))
-        try:
-            message = _evaluate(evaluator, job, connection)
-        except OSError as error:
-            if not disk_is_full(error):
-                raise
-            message = "failed", job.number, TrialError("disk_full", str(error)), 0.0
-        connection.send(message)
-        _free_memory()
+    numbers = [job.number for job in jobs]
+    connection.send(("started", numbers))
+    started = time.perf_counter()
+    try:
+        with ExitStack() as files:
+            trials = [_trial(evaluator, job, connection, files) for job in jobs]
+            for place, outcome in evaluator.together(trials):
+                connection.send(_closing(jobs[place], outcome, time.perf_counter() - started))
+                numbers.remove(jobs[place].number)
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        for number in numbers:
+            connection.send(("failed", number, TrialError("disk_full", str(error)), 0.0))
+    _free_memory()
 
 
 def _free_memory() -> None:
@@ -139,31 +145,35 @@ def _resident_gigabytes() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
-def _evaluate(evaluator: "Evaluator", job: Job, connection: Connection) -> tuple[Any, ...]:
-    """Evaluate one job; the closing message."""
-    started = time.perf_counter()
+def _trial(evaluator: "Evaluator", job: Job, connection: Connection, files: ExitStack) -> "Trial":
+    """What a job asks for, with its reports."""
+    from nas.evaluation import Trial
+
     job.folder.mkdir(parents=True, exist_ok=True)
     epochs = evaluator.settings(job.architecture).epochs
-    with (job.folder / "metrics.jsonl").open("w", encoding="utf-8") as file:
+    file = files.enter_context((job.folder / "metrics.jsonl").open("w", encoding="utf-8"))
 
-        def on_measured(values: Mapping[str, float]) -> None:
-            connection.send(("measured", job.number, dict(values)))
+    def on_measured(values: Mapping[str, float]) -> None:
+        connection.send(("measured", job.number, dict(values)))
 
-        def on_epoch(metrics: dict[str, Any]) -> None:
-            file.write(json.dumps(_finite(metrics)) + "\n")
-            file.flush()
-            numbers = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
-            waits = numbers["epoch"] < epochs
-            connection.send(("epoch", job.number, numbers, waits))
-            if waits and connection.recv():
-                raise TrialError("pruned", f"stopped after epoch {numbers['epoch']}")
+    def on_epoch(metrics: dict[str, Any]) -> None:
+        file.write(json.dumps(_finite(metrics)) + "\n")
+        file.flush()
+        numbers = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
+        waits = numbers["epoch"] < epochs
+        connection.send(("epoch", job.number, numbers, waits))
+        if waits and connection.recv():
+            raise TrialError("pruned", f"stopped after epoch {numbers['epoch']}")
 
-        try:
-            evaluation = evaluator(job.architecture, job.seed, on_epoch, on_measured, job.ancestor, job.fold)
-            _save(evaluation, job.folder / "weights.safetensors")
-        except TrialError as error:
-            return "failed", job.number, _with_traceback(error, job.folder), time.perf_counter() - started
-    return "completed", job.number, dict(evaluation.values), evaluation.seconds, evaluation.wiring
+    return Trial(job.architecture, job.seed, on_epoch, on_measured, job.ancestor, job.fold)
+
+
+def _closing(job: Job, outcome: "Evaluation | TrialError", seconds: float) -> tuple[Any, ...]:
+    """The closing message of a job, whose weights are saved before."""
+    if isinstance(outcome, TrialError):
+        return "failed", job.number, _with_traceback(outcome, job.folder), seconds
+    _save(outcome, job.folder / "weights.safetensors")
+    return "completed", job.number, dict(outcome.values), outcome.seconds, outcome.wiring
 
 
 def report(message: tuple[Any, ...]) -> Report | None:
