@@ -311,3 +311,12 @@ def test_the_front_says_which_modalities_a_network_uses(tmp_path):
         "head": "linear",
     }
     assert [fusing(network) for network in networks] == ["text alone", "late", "late"]
+
+
+def test_the_note_of_the_front_tells_of_a_network_of_one_modality():
+    from nas.results.notes import front_note
+
+    values = {"accuracy": 0.5, "parameters": 10, "sparsity": 0, "flops": 1}
+    record = Record(0, 0, architecture("text"), COMPLETE, 0, values=values, told=0, seconds=1.0)
+    history = History([record], {"accuracy": "maximize", "parameters": "minimize"})
+    assert front_note(history).endswith("| text alone |")

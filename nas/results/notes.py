@@ -12,7 +12,7 @@ from nas.results.charts import axes, curves_chart, front_chart, progress_chart, 
 from nas.results.figures import figure
 from nas.results.progress import Scale, volumes
 from nas.results.records import COMPLETE, Candidate, History, Record
-from nas.results.selections import parts
+from nas.results.selections import fusing, parts
 
 CHARTS_EVERY_SECONDS = 2.0
 PATIENCE = 20  # charts take at most one part in so many of the time
@@ -107,7 +107,7 @@ def front_note(history: History) -> str:
 
 def _row(candidate: Candidate, names: list[str]) -> str:
     values = " | ".join(figure(candidate.values[name]) for name in names)
-    return f"| {candidate.number} | {values} | {_cell(' '.join(candidate.architecture['fusion']))} |"
+    return f"| {candidate.number} | {values} | {_cell(fusing(candidate.architecture))} |"
 
 
 def _state(record: Record, history: History) -> str:
