@@ -16,6 +16,7 @@ from nas import retrain
 from nas.datasets import JoinedSplit, TensorSplit
 from nas.evaluation import Evaluator
 from nas.registry import load_plugins
+from nas.results.figures import figure
 from nas.results.retrained import Retrained, Training, agreement, read_all, spread
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
@@ -200,6 +201,24 @@ def test_the_front_is_retrained_beside_late_fusion_another_run_and_a_fixed_netwo
     assert list(kept["image alone"].subject.architecture["encoders"]) == ["image"]
     assert kept["fixed"].subject.architecture["training"]["learning_rate"] == 0.01
     assert kept["fixed"].epochs == 1
+
+
+def test_the_first_training_says_what_the_network_rests_on_and_the_report_shows_it(run, number):
+    assert retrain.main([str(run.path), "--trial", str(number), "--seeds", "2"]) == 0
+    found = json.loads((run.trial(number) / "understanding.json").read_text())
+    tested = stored(run, number)["test"][0]["accuracy"]
+    subsets = {tuple(names): value for names, value in found["subsets"]}
+    assert subsets["image", "text"] == tested
+    assert sum(found["contributions"].values()) == pytest.approx(tested - subsets[()])
+    assert [step for step, _ in found["missing"]["text"]] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert found["noise"]["image"][0] == [0.0, tested]
+    assert found["missing"]["image"][-1] == [1.0, subsets["text",]]
+    assert sum(map(sum, found["confusion"])) == 16
+    page = (run.path / "report.html").read_text()
+    section = page.partition(f"What trial {number} rests on")[2].partition("</details>")[0]
+    for title in ("What each modality contributes", "Every subset", "A modality is noisy", "Confusion"):
+        assert title in section
+    assert f"<td>{figure(tested)}</td>" in section
 
 
 def test_agreement_is_spearman_s_rank_correlation_of_the_trials(run):

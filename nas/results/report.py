@@ -185,7 +185,9 @@ def _afterwards(run: RunDirectory, history: History) -> dict[str, Any]:
         "objectives": list(history.objectives),
         "retrained": [_retrained(result, list(history.objectives)) for result in results],
         "agreement": agreement(run, results),
-        "understood": [found for one in history.candidates if (found := understanding(run, one.number))],
+        "understood": [
+            (one.number, tables) for one in history.candidates if (tables := understanding(run, one.number))
+        ],
     }
 
 

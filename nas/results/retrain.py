@@ -8,20 +8,26 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from nas.datasets import Dataset, JoinedSplit, load_dataset
 from nas.errors import TrialError
 from nas.evaluation import Evaluator
 from nas.experiment import Experiment
+from nas.network import Network
 from nas.registry import require_plugins
+from nas.results import robustness
 from nas.results.retrained import Retrained, Training, read
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.subjects import Subject
 from nas.seeds import derive
 from nas.space import Architecture
 from nas.training import predict
+
+MOST_MODALITIES = 6  # of which every subset is tried
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,13 @@ class Trainer:
             splits = self.evaluator.splits
             splits["train"] = JoinedSplit((splits["train"], splits["validation"]))
 
-    def __call__(self, architecture: Architecture, seed: int) -> Training:
+    def __call__(self, architecture: Architecture, seed: int, understand: bool = False) -> Training:
         """Train once.
+
+        Args:
+            architecture: What to train.
+            seed: Seed of everything random.
+            understand: Find out what the network rests on, too.
 
         Raises:
             TrialError: The training fails.
@@ -72,7 +83,21 @@ class Trainer:
         test = self.evaluator.measure(network)
         split = self.dataset.splits["test"]
         test |= self.evaluator.measure(network, *predict(network, split), split)
-        return Training(seed, test, None if self.on_validation else dict(evaluation.values))
+        validation = None if self.on_validation else dict(evaluation.values)
+        return Training(seed, test, validation, self._understood(network, seed) if understand else None)
+
+    def _understood(self, network: Network, seed: int) -> dict[str, Any] | None:
+        """What a network rests on, by the first objective that a training changes; None for too many sets."""
+        objectives = self.evaluator.objectives.items()
+        name = next((name for name, objective in objectives if not objective.cheap), None)
+        if name is None or len(network.encoders) > MOST_MODALITIES:
+            return None
+        split = self.dataset.splits["test"]
+
+        def score(outputs: Tensor, labels: Tensor) -> float:
+            return self.evaluator.measure(network, outputs, labels, split)[name]
+
+        return robustness.understand(network, split, score, name, seed)
 
 
 def retrain(
@@ -152,7 +177,10 @@ def _stored(run: RunDirectory, subject: Subject, recipe: Recipe) -> Retrained:
 def _keep(run: RunDirectory, before: Retrained, training: Training) -> Retrained:
     """Add a training to what is kept of a network."""
     after = replace(before, trainings=[*before.trainings, training])
-    write_atomically(after.subject.file(run), json.dumps(after.to_data(), indent=1))
+    file = after.subject.file(run)
+    write_atomically(file, json.dumps(after.to_data(), indent=1))
+    if training.understanding:
+        write_atomically(file.with_name("understanding.json"), json.dumps(training.understanding, indent=1))
     return after
 
 
@@ -162,26 +190,32 @@ def _outcomes(
     """What becomes of every job, a network and a seed, as soon as it is known."""
     if not jobs:
         return
-    tasks = {(subject, seed): with_epochs(subject.architecture, recipe.epochs) for subject, seed in jobs}
+    tasks = {
+        (subject, seed): (
+            with_epochs(subject.architecture, recipe.epochs),
+            seed,
+            subject.trial is not None and seed == _seeds(experiment, subject, 1)[0],
+        )
+        for subject, seed in jobs
+    }
     if workers == 1:
         trainer = Trainer(experiment, recipe.on_validation)
-        for (subject, seed), architecture in tasks.items():
-            yield subject, _outcome(trainer, architecture, seed)
+        for (subject, _), task in tasks.items():
+            yield subject, _outcome(trainer, *task)
         return
     prepared = (experiment, recipe.on_validation, max(1, len(os.sched_getaffinity(0)) // workers))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), context, _prepare, prepared) as pool, _ended(pool):
-        futures = {
-            pool.submit(_train_here, architecture, seed): subject
-            for (subject, seed), architecture in tasks.items()
-        }
+        futures = {pool.submit(_train_here, *task): subject for (subject, _), task in tasks.items()}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
-def _outcome(trainer: Trainer, architecture: Architecture, seed: int) -> Training | TrialError:
+def _outcome(
+    trainer: Trainer, architecture: Architecture, seed: int, understand: bool
+) -> Training | TrialError:
     try:
-        return trainer(architecture, seed)
+        return trainer(architecture, seed, understand)
     except TrialError as error:
         return error
 
@@ -197,8 +231,8 @@ def _prepare(experiment: Experiment, on_validation: bool, threads: int) -> None:
     _trainer = Trainer(experiment, on_validation)
 
 
-def _train_here(architecture: Architecture, seed: int) -> Training | TrialError:
-    return _outcome(_trainer, architecture, seed)
+def _train_here(architecture: Architecture, seed: int, understand: bool) -> Training | TrialError:
+    return _outcome(_trainer, architecture, seed, understand)
 
 
 @contextmanager

@@ -15,11 +15,15 @@ FEWEST = 4  # networks from which on a rank correlation says anything at all
 
 @dataclass(frozen=True)
 class Training:
-    """Objectives of one training: on the test split, and on the validation split unless it was trained on."""
+    """Objectives of one training: on the test split, and on the validation split unless it was trained on.
+
+    `understanding` is what `nas.results.robustness.understand` found out, where it was asked.
+    """
 
     seed: int
     test: Mapping[str, float]
     validation: Mapping[str, float] | None
+    understanding: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

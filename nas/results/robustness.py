@@ -6,6 +6,7 @@ labels; `accuracy` is one.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, combinations
 from math import factorial
 from typing import Any
@@ -214,6 +215,40 @@ def gates_by_class(network: Network, split: Split) -> dict[str, dict[str, float]
             zip(network.encoders, weights[:, classes == index].double().mean(1).tolist(), strict=True)
         )
         for index in classes.unique().tolist()
+    }
+
+
+def understand(network: Network, split: Split, score: Score, name: str, seed: int) -> dict[str, Any]:
+    """All of this about one network, ready for JSON.
+
+    Args:
+        network: A trained network.
+        split: The split.
+        score: What is measured.
+        name: Its name.
+        seed: Seed of what is missing and of the noise.
+    """
+    subsets = subset_scores(network, split, score, empty=True)
+    missing, noisy = (
+        partial(curve, network, split, seed=seed, score=score) for curve in (missing_curve, noise_curve)
+    )
+    outputs, labels = predict(network, split)
+    classifies = network.task.kind == "classification"
+    return {
+        "score": name,
+        "contributions": shapley(subsets),
+        "subsets": list(subsets.items()),
+        "missing": {
+            m: list(missing_curve(network, split, m, seed=seed, score=score).items())
+            for m in network.encoders
+        },
+        "noise": {
+            m: list(noise_curve(network, split, m, seed=seed, score=score).items()) for m in network.encoders
+        },
+        "gates": gates_by_class(network, split),
+        "calibration": calibration(outputs, labels) if classifies else None,
+        "confusion": confusion(outputs, labels) if classifies else None,
+        "classes": list(network.task.classes),
     }
 
 
