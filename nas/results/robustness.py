@@ -238,13 +238,8 @@ def understand(network: Network, split: Split, score: Score, name: str, seed: in
         "score": name,
         "contributions": shapley(subsets),
         "subsets": list(subsets.items()),
-        "missing": {
-            m: list(missing_curve(network, split, m, seed=seed, score=score).items())
-            for m in network.encoders
-        },
-        "noise": {
-            m: list(noise_curve(network, split, m, seed=seed, score=score).items()) for m in network.encoders
-        },
+        "missing": {each: list(missing(modality=each).items()) for each in network.encoders},
+        "noise": {each: list(noisy(modality=each).items()) for each in network.encoders},
         "gates": gates_by_class(network, split),
         "calibration": calibration(outputs, labels) if classifies else None,
         "confusion": confusion(outputs, labels) if classifies else None,
