@@ -198,20 +198,6 @@ class Training(_Section):
         return [name for name in ADD_ONS if getattr(self, name) != type(self).model_fields[name].default]
 
 
-# Settings that leave the shape of the training alone: networks that differ in them train together.
-FUSIBLE_SETTINGS = frozenset(
-    {
-        "learning_rate",
-        "weight_decay",
-        "schedule",
-        "warmup",
-        "label_smoothing",
-        "class_weights",
-        "gradient_clip",
-    }
-)
-
-
 class Validation(_Section):
     """Which samples networks are measured on.
 

@@ -126,7 +126,7 @@ WRONG = {
         {"search": {"trails": 3}},
         [
             "search.trails: 'trails' is not a key here; did you mean 'trials'? "
-            "Allowed: inheritance, pruner, racing"
+            "Allowed: inheritance, lease, pruner, racing"
         ],
     ),
     "no data": ({"data": None}, ["the key 'data' is missing; name a dataset"]),
@@ -269,7 +269,7 @@ WRONG = {
     ),
     "an unknown objective": (
         {"objectives": {"acuracy": "maximize"}},
-        ["objectives.acuracy: 'acuracy' is not an objective; did you mean 'accuracy'?"],
+        ["objectives.acuracy: 'acuracy' is not an objective; did you mean 'accuracy'"],
     ),
     "a wrong direction": (
         {"objectives": {"accuracy": "minimize"}},
@@ -282,7 +282,7 @@ WRONG = {
     "no objective": ({"objectives": {}}, ["objectives: {} is not allowed", "at least 1 item"]),
     "a constraint on accuracy": (
         {"constraints": {"accuracy": ">= 0.5"}},
-        ["constraints.accuracy: 'accuracy' is not known before training; Allowed: flops, latency_ms"],
+        ["constraints.accuracy: 'accuracy' is not known before training; Allowed: flops, grad_norm"],
     ),
     "a constraint that is no bound": (
         {"constraints": {"parameters": "small"}},

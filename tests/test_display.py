@@ -21,7 +21,12 @@ from nas.search.display._words import duration
 from nas.search.executors import Completed, Failed, Progress
 from nas.space import Architecture
 
-PARTS = {"connector": {"none": {}}, "fusion": {"late": {}}, "head": {"linear": {}}}
+PARTS = {
+    "encoders": {"image": {"cnn": {}}},
+    "connector": {"none": {}},
+    "fusion": {"late": {}},
+    "head": {"linear": {}},
+}
 OBJECTIVES = {"accuracy": "maximize", "parameters": "minimize"}
 
 

@@ -21,7 +21,7 @@ FOUR = Expression(OPERATORS, 4)
 FIVE = Expression(OPERATORS, 5)
 MODALITIES = {f"m{place}": ModalitySpec("vector", (4,)) for place in range(4)}
 TREES = {"dim": 8, "encoders": {"vector": {"mlp": {"width": 4, "layers": 1, "dropout": 0.0}}}}
-TREES |= {"connector": "none", "fusion": "tree", "head": "linear"}
+TREES |= {"present": "all", "connector": "none", "fusion": "tree", "head": "linear"}
 PATH = "fusion.tree.expression"
 
 seeds = st.integers(0, 2**32).map(np.random.default_rng)
@@ -183,7 +183,7 @@ def test_a_component_gets_an_operand_per_modality():
     domains = dict(space().domains())
     assert domains[PATH] == Expression(("add", "mul", "cat", "max", "mean"), 4)
     assert space().size == 15 * 5**3
-    assert assemble({"fusion": {"film": {}}}, MODALITIES).root.children["fusion"].options[
+    assert assemble({"present": "all", "fusion": {"film": {}}}, MODALITIES).root.children["fusion"].options[
         "film"
     ].children == {"condition": Choice(0, 1, 2, 3)}
 

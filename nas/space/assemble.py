@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from nas.errors import KeyPathError, RequestError, near_misses
-from nas.experiment import FUSIBLE_SETTINGS
 from nas.modality import ModalitySpec, encoder_misfit
 from nas.registry import available, get, hyper_parameters, uninstalled, unset
 from nas.space.architecture import Architecture
@@ -26,6 +25,18 @@ from nas.space.search_space import Fixed, Group, Node, SearchSpace, Select
 SLOTS = ("dim", "present", "stand_in", "encoders", "connector", "fusion", "head", "training")
 STAND_INS = Choice("zero", "learned")
 DIM = Int(16, 128, log=True)
+# Settings that leave the shape of the training alone: networks that differ in them train together.
+FUSIBLE_SETTINGS = frozenset(
+    {
+        "learning_rate",
+        "weight_decay",
+        "schedule",
+        "warmup",
+        "label_smoothing",
+        "class_weights",
+        "gradient_clip",
+    }
+)
 
 Path: TypeAlias = tuple[str, ...]
 Misfit: TypeAlias = Callable[[type], str | None]

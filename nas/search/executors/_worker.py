@@ -95,8 +95,8 @@ def prepare(data: Mapping[str, Any], threads: int, device: str, dataset: Any = N
 
 def run(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> None:
     """Evaluate the jobs of a group; each sends its messages, of which the last one closes it."""
+    connection.send(("started", [job.number for job in jobs]))
     numbers = [job.number for job in jobs]
-    connection.send(("started", numbers))
     started = time.perf_counter()
     try:
         with ExitStack() as files:
