@@ -36,14 +36,20 @@ that what stands in the place of an absent modality changes nothing.
 
 
 def markdown() -> str:
-    """The page, for the components that are registered."""
+    """The page, for the components that come with the package."""
     specs = ", ".join(f"{kind} {spec.shape}" for kind, spec in SPECS.items())
     page = PROLOGUE.format(command=COMMAND, width=WIDTH, specs=specs, modalities=MODALITIES, classes=CLASSES)
     return page + "".join(f"\n## {kind}\n\n{_table(kind)}" for kind in KINDS)
 
 
+def own(kind: str) -> list[str]:
+    """Names of the components of a kind that come with the package; plugins have pages of their own."""
+    package = __name__.partition(".")[0]
+    return [name for name in available(kind) if get(kind, name).__module__.partition(".")[0] == package]
+
+
 def _table(kind: str) -> str:
-    rows = [_row(kind, name) for name in available(kind)]
+    rows = [_row(kind, name) for name in own(kind)]
     columns = [column for column in rows[0] if any(row[column] for row in rows)]
     lines = [columns, ["---"] * len(columns), *([row[column] or "—" for column in columns] for row in rows)]
     return "".join(f"| {' | '.join(cell.replace('|', '∣') for cell in line)} |\n" for line in lines)

@@ -18,7 +18,13 @@ def test_every_component_has_a_row():
     page = PAGE.read_text(encoding="utf-8")
     for kind in KINDS:
         table = page.split(f"\n## {kind}\n")[1].split("\n## ")[0]
-        assert all(f"\n| `{name}` | " in table for name in nas.available(kind))
+        assert all(f"\n| `{name}` | " in table for name in catalogue.own(kind))
+
+
+def test_a_plugin_is_not_on_the_page_of_the_package():
+    nas.register("fusion", "mine")(type("Mine", (), {"__doc__": "Mine.", "__module__": "mine"}))
+    assert "mine" in nas.available("fusion")
+    assert catalogue.markdown() == PAGE.read_text(encoding="utf-8")
 
 
 def test_a_row_has_the_count_of_its_formula_and_its_paper():
