@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from nas.errors import RequestError, near_misses
 from nas.modality import ModalitySpec, Task
-from nas.registry import create_selected
+from nas.registry import create_selected, get
 from nas.space import Architecture
+from nas.space.domains import ranges_over_modalities
 from nas.space.presence import used
 from nas.sparse import SparseLinear, sparsify
 
@@ -228,7 +229,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = {name: _encoder(_slot(encoders, name), modalities[name], dim) for name in names}
-        connector, fusion = _joint(tree, [dim] * len(names))
+        connector, fusion = _joint(tree, [dim] * len(names), [*map(list(modalities).index, names)])
         head = create_selected("head", _slot(tree, "head"), fusion.out_dim, task.out_dim)
     if task.center:
         head = nn.Sequential(head, Rescale(task.center, task.scale))
@@ -247,18 +248,37 @@ def _used(tree: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) -> li
     return names
 
 
-def _joint(tree: Mapping[str, Any], dims: list[int]) -> tuple[nn.Module, Any]:
+def _joint(tree: Mapping[str, Any], dims: list[int], numbers: list[int]) -> tuple[nn.Module, Any]:
     """The connector and the fusion; what an architecture of one modality leaves out passes it through."""
     if len(dims) == 1 and "connector" not in tree and "fusion" not in tree:
         return nn.Identity(), Alone(dims)
-    connector = create_selected("connector", _slot(tree, "connector"), dims)
-    fusion = create_selected("fusion", _slot(tree, "fusion"), connector.dims)
+    connector = create_selected("connector", _placed(tree, "connector", numbers), dims)
+    fusion = create_selected("fusion", _placed(tree, "fusion", numbers), connector.dims)
     if _consumes_tokens(fusion) and list(connector.dims) != dims:
         raise ValueError(
             f"the fusion consumes tokens, and the connector makes {list(connector.dims)} of the widths"
             f" {dims}; choose a connector that keeps them, or a fusion of vectors"
         )
     return connector, fusion
+
+
+def _placed(tree: Mapping[str, Any], kind: str, numbers: Sequence[int]) -> Any:
+    """A slot in which modalities are named by their place among those of these numbers, the ones in use."""
+    selection = _slot(tree, kind)
+    if not isinstance(selection, Mapping) or len(selection) != 1:
+        return selection
+    [(name, settings)] = selection.items()
+    placed = dict(settings or {})
+    for key, domain in getattr(get(kind, name), "domains", {}).items():
+        if ranges_over_modalities(domain) and placed.get(key) is not None:
+            own = domain.for_modalities(numbers)
+            if not own.contains(placed[key]):
+                raise RequestError(
+                    f"{kind}.{name}.{key}: {placed[key]!r} does not fit; allowed here: {own}, the numbers of"
+                    " the modalities in use"
+                )
+            placed[key] = domain.renumbered(placed[key], numbers)
+    return {name: placed}
 
 
 def identity(

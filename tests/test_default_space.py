@@ -29,6 +29,11 @@ def test_random_points_of_the_space_of_everything_learn(dataset, seed):
         assert all(gradient.isfinite().all() for gradient in gradients)
 
 
+def test_every_fusion_of_three_modalities_is_part_of_it(dataset):
+    fusions = assemble({}, dataset.modalities).to_data()["fusion"]["choice"]
+    assert set(fusions) == set(nas.available("fusion")) - {"sigmoid_gate"}  # which takes two
+
+
 def test_every_encoder_that_fits_is_part_of_it(dataset):
     encoders = assemble({}, dataset.modalities).to_data()["encoders"]
     assert set(encoders["image"]["choice"]) >= {"cnn", "resnet", "vit"}

@@ -58,6 +58,39 @@ def test_every_tree_is_there_exactly_once(count, trees):
     assert all(domain.contains(value) and operands(value) == set(range(count)) for value in values)
 
 
+@given(seeds)
+def test_operands_given_by_number_make_the_same_trees_of_those_numbers(rng):
+    some, numbers = Expression(OPERATORS, (1, 2, 4)), {0: 1, 1: 2, 2: 4}
+    assert some.size == Expression(OPERATORS, 3).size == len(set(some))
+    value = some.sample(rng)
+    assert operands(value) == {1, 2, 4}
+    assert some.contains(turned(value, rng))
+    assert not some.contains(Expression(OPERATORS, 3).sample(rng))
+    assert some.join(some.split(turned(value, rng))) == value
+    assert commuted(value) == named(commuted(some.renumbered(value, (1, 2, 4))), numbers)
+
+
+def named(tree, numbers):
+    if isinstance(tree, int):
+        return numbers[tree]
+    return (tree[0], frozenset(named(side, numbers) for side in tree[1]))
+
+
+@given(seeds)
+def test_a_value_cut_to_fewer_operands_keeps_what_is_not_above_the_others(rng):
+    value, some = FIVE.sample(rng), Expression(OPERATORS, (1, 2, 4))
+    cut = some.cut(turned(value, rng))
+    assert some.contains(cut)
+    assert cut == some.canonical(cut)
+    untouched = {tree for tree in subtrees(value) if {0, 3}.isdisjoint(numbers_in(tree))}
+    assert untouched <= subtrees(cut)
+    assert some.cut(("mul", 0, 3)) is None
+
+
+def numbers_in(tree):
+    return {tree} if isinstance(tree, int) else set().union(*map(numbers_in, tree[1]))
+
+
 def test_every_value_is_equally_likely():
     domain, rng = Expression(("f", "g"), 3), np.random.default_rng(0)
     drawn = [domain.sample(rng) for _ in range(6000)]
@@ -156,8 +189,12 @@ def test_what_is_no_expression_over_the_operands_is_not_contained(value):
         (((), 2), r"operators must be names, each once and at least one, not \[\]"),
         ((("f", "f"), 2), "each once"),
         (((1,), 2), "must be names"),
-        ((("f",), 0), "operands must be a whole number from 1 on, not 0"),
+        ((("f",), 0), "operands must be a whole number from 1 on, or ascending numbers from 0 on, not 0"),
         ((("f",), 2.0), "not 2.0"),
+        ((("f",), ()), r"not \(\)"),
+        ((("f",), (2, 0)), r"not \(2, 0\)"),
+        ((("f",), (0, 0)), "ascending"),
+        ((("f",), (-1, 0)), "ascending"),
     ],
 )
 def test_a_wrong_domain_is_refused(arguments, message):
@@ -166,8 +203,9 @@ def test_a_wrong_domain_is_refused(arguments, message):
 
 
 def test_an_open_number_of_operands_is_that_of_the_modalities():
-    assert Expression(("f",)).for_modalities(3) == Expression(("f",), 3)
-    assert Expression(("f",), 2).for_modalities(3) == Expression(("f",), 2)
+    assert Expression(("f",)).for_modalities(range(3)) == Expression(("f",), 3)
+    assert Expression(("f",)).for_modalities([0, 2]) == Expression(("f",), (0, 2))
+    assert Expression(("f",), 2).for_modalities(range(3)) == Expression(("f",), 2)
     with pytest.raises(ValueError, match="the number of operands is open"):
         Expression(("f",)).sample(np.random.default_rng(0))
 

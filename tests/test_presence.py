@@ -9,10 +9,12 @@ import torch
 from test_samplers import SAMPLERS, as_of, derive, live, sampler
 
 import nas
-from nas import Architecture, Int, ModalitySpec, SearchSpace, Task
+from nas import Architecture, Choice, Expression, Int, ModalitySpec, SearchSpace, Task
+from nas.errors import KeyPathError
 from nas.results.records import COMPLETE, History, Record
 from nas.results.run_directory import RunDirectory
 from nas.results.selections import fusing, in_short
+from nas.search.samplers._variation import kept
 from nas.space.assemble import assemble
 from nas.space.presence import Presence
 from nas.space.search_space import Group, Select
@@ -138,6 +140,120 @@ def test_the_fusions_that_are_offered_fit_every_number_of_modalities_beyond_one(
     assert not offered(["image"])
 
 
+# Settings that name modalities
+
+NAMING = DATA | {"connector": "none", "fusion": {"choice": ["tree", "film", "concat"]}}
+NAMING["encoders"] = ENCODERS | {"image": {"cnn": {"width": 8}}}
+
+
+def test_trees_and_conditions_are_over_the_modalities_in_use():
+    space = assemble(NAMING, MODALITIES)
+    of_three, of_two = 3 * 5 * 5 + 3 + 1, 5 + 2 + 1  # trees, conditions, and `concat`
+    assert space.size == of_three + 3 * of_two + 3
+    points = list(space.points())
+    assert len(set(points)) == space.size
+    for point in points:
+        chosen = {list(MODALITIES).index(name) for name in point["encoders"]}
+        if "tree" in point.get("fusion", {}):
+            assert {int(digit) for digit in str(point["fusion"]["tree"]) if digit.isdigit()} == chosen
+        if "film" in point.get("fusion", {}):
+            assert point["fusion"]["film"]["condition"] in chosen
+        assert Architecture.from_json(point.to_json()) in space
+        decisions = space.decisions(point)
+        assert space.draw(lambda path, domain, made=decisions: made[path][1]) == point
+
+
+@pytest.mark.parametrize(
+    ("fusion", "alone"),
+    [
+        ({"tree": {"expression": ["cat", 0, 2]}}, {"tree": {"expression": ["cat", 0, 1]}}),
+        ({"film": {"condition": 2}}, {"film": {"condition": 1}}),
+    ],
+)
+def test_a_number_means_the_same_modality_whichever_others_are_in_use(fusion, alone):
+    network = nas.build(architecture("image", "audio", fusion=fusion, **NONE), MODALITIES, TASK)
+    two = {name: MODALITIES[name] for name in ("image", "audio")}
+    pair = architecture("image", "audio", fusion=alone, **NONE).to_data()
+    del pair["present"]
+    assert torch.equal(network(inputs(4)), nas.build(pair, two, TASK)(inputs(4)))
+
+
+NONE = {"connector": {"none": {}}}
+
+
+@pytest.mark.parametrize(
+    ("fusion", "message"),
+    [
+        (
+            {"tree": {"expression": ["cat", 0, 1]}},
+            "fusion.tree.expression: .* the operands 0, 2, the numbers",
+        ),
+        (
+            {"film": {"condition": 1}},
+            "fusion.film.condition: 1 does not fit; allowed here: {0, 2}, the numbers",
+        ),
+    ],
+)
+def test_a_network_that_names_a_modality_it_does_not_use_is_refused(fusion, message):
+    with pytest.raises(nas.RequestError, match=message):
+        nas.build(architecture("image", "audio", fusion=fusion, **NONE), MODALITIES, TASK)
+
+
+def test_a_pinned_tree_is_what_is_left_of_it():
+    pinned = NAMING | {"fusion": {"tree": {"expression": ["cat", ["mul", 0, 2], 1]}}}
+    trees = {
+        frozenset(point["encoders"]): point["fusion"]["tree"]["expression"]
+        for point in assemble(pinned, MODALITIES).points()
+        if "fusion" in point
+    }
+    cut = {
+        ("image", "text"): ("cat", 0, 1),
+        ("image", "audio"): ("mul", 0, 2),
+        ("text", "audio"): ("cat", 1, 2),
+    }
+    assert trees == {frozenset(names): tree for names, tree in cut.items()} | {
+        frozenset(MODALITIES): ("cat", ("mul", 0, 2), 1)
+    }
+
+
+@pytest.mark.parametrize(
+    ("slots", "message"),
+    [
+        ({"present": "all", "fusion": {"film": {"condition": 3}}}, r"3 is not the number of a modality here"),
+        ({"present": "all", "fusion": {"film": {"condition": -1}}}, r"0 \(image\), 1 \(text\), 2 \(audio\)"),
+        ({"present": {"text": False}, "fusion": {"film": {"condition": 1}}}, r"0 \(image\), 2 \(audio\)$"),
+        ({"fusion": {"film": {"condition": {"choice": [0, 5]}}}}, "5 is not the number"),
+        ({"fusion": {"film": {"condition": {"int": [0, 3]}}}}, "3 is not the number"),
+        ({"fusion": {"film": {"condition": 2}}}, "leave out audio; give `present: {audio: true}`"),
+        ({"fusion": {"choice": {"film": {"condition": "text"}}}}, "'text' does not fit"),
+    ],
+)
+def test_a_condition_that_is_not_always_there_is_refused_by_its_path(slots, message):
+    with pytest.raises(KeyPathError, match=message) as caught:
+        assemble(NAMING | slots, MODALITIES)
+    assert ".".join(caught.value.path).endswith("film.condition")
+
+
+def test_a_condition_may_be_pinned_to_what_is_required_or_chosen_among_enough():
+    pinned = NAMING | {"present": {"audio": True}, "fusion": {"film": {"condition": 2}}}
+    assert len([*assemble(pinned, MODALITIES).points()]) == 4
+    some = NAMING | {"fusion": {"film": {"condition": {"choice": [0, 1]}}}}
+    assert len([*assemble(some, MODALITIES).points()]) == 2 + (2 + 1 + 1) + 3
+    assert assemble(assemble(some, MODALITIES).to_data(), MODALITIES) == assemble(some, MODALITIES)
+
+
+def test_a_tree_loses_the_modality_that_a_mutation_leaves_out():
+    space, rng = assemble(NAMING | {"fusion": "tree"}, MODALITIES), np.random.default_rng(0)
+    tree = ("cat", ("mul", 0, 2), 1)
+    parent = {"present": "some", "present.image": True, "present.text": False, "present.audio": True}
+    assert space.decide(lambda path, domain: kept(path, domain, parent | {TREE: tree}, rng))[TREE] == (
+        ("mul", 0, 2)
+    )
+
+
+TREE = "fusion.tree.expression"
+
+
 def test_a_set_that_is_not_allowed_is_told_by_its_path():
     space = assemble(DATA | {"present": {"image": True}}, MODALITIES)
     with pytest.raises(ValueError, match="present: text is not a set of modalities here"):
@@ -152,7 +268,15 @@ SPACE = SearchSpace(
         {
             "dim": Int(16, 96, log=True),
             "encoders": Group({name: Group({"width": Int(1, 9)}) for name in "abc"}),
-            "fusion": Select("fusion", {"concat": Group({}), "gate": Group({"heads": Int(1, 4)})}),
+            "fusion": Select(
+                "fusion",
+                {
+                    "concat": Group({}),
+                    "gate": Group({"heads": Int(1, 4)}),
+                    "film": Group({"condition": Choice(0, 1, 2)}, frozenset({"condition"})),
+                    "tree": Group({"plan": Expression(("add", "mul"), 3)}, frozenset({"plan"})),
+                },
+            ),
             "head": Select("head", {"linear": Group({}), "mlp": Group({})}),
             "training": assemble(
                 {"training": {"weight_decay": {"float": [1e-6, 1.0], "log": True}}}, MODALITIES

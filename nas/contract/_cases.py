@@ -184,7 +184,9 @@ def _variants(kind: str, component: type, pinned: dict[str, Any], modalities: in
     """Settings of the builds: the defaults, samples of the domains, every component that fits."""
     domains: dict[str, Any] = getattr(component, "domains", {})
     free = {
-        name: for_modalities(domain, modalities) for name, domain in domains.items() if name not in pinned
+        name: for_modalities(domain, range(modalities))
+        for name, domain in domains.items()
+        if name not in pinned
     }
     slots = {name: _fitting(domain) for name, domain in free.items() if isinstance(domain, Component)}
     plain = {name: domain for name, domain in free.items() if name not in slots}

@@ -41,7 +41,7 @@ class TreeFusion(AlignedFusion):
             expression = 0
             for modality in range(1, len(self.dims)):
                 expression = ("cat", expression, modality)
-        own = OPERATORS.for_modalities(len(self.dims))
+        own = OPERATORS.for_modalities(range(len(self.dims)))
         if not own.contains(expression):
             raise ValueError(f"{expression!r} is no expression here; allowed are {own}, each modality once")
         self.expression: Any = own.canonical(expression)

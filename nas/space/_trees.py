@@ -1,15 +1,15 @@
-"""Binary trees over the operands 0 … n − 1, each a leaf once, with an operator at every inner node.
+"""Binary trees over numbered operands, each a leaf once, with an operator at every inner node.
 
 A tree is the number of an operand, or `(operator, left, right)`. Operators are symmetric: of the trees
 that differ in the order of two sides alone, the canonical one has the smaller operand on the left.
 
-A tree grows from the leaf 0: leaf k = 1, 2, … joins it at a place that is there by then, one of the k
-leaves or k − 1 inner nodes, and makes a new inner node, k, of itself and what was there. The places and
-operators of all leaves stand for every tree exactly once (the argument behind the (2n − 3)!! rooted
-trees of Schröder's fourth problem, 1870).
+A tree over the operands 0 … n − 1 grows from the leaf 0: leaf k = 1, 2, … joins it at a place that is
+there by then, one of the k leaves or k − 1 inner nodes, and makes a new inner node, k, of itself and what
+was there. The places and operators of all leaves stand for every tree exactly once (the argument behind
+the (2n − 3)!! rooted trees of Schröder's fourth problem, 1870).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, TypeAlias
 
 Tree: TypeAlias = Any  # int | tuple[str, Tree, Tree]
@@ -76,15 +76,27 @@ def transplanted(tree: Tree, subtree: Tree) -> Tree:
 
     The subtree's other leaves are taken from where they were, and nodes with one side left close up.
     """
-    moved = set(leaves(subtree))
+    places = dict.fromkeys(leaves(subtree)) | {_first(subtree): subtree}
+    return canonical(_replaced(tree, lambda leaf: places.get(leaf, leaf)))
 
-    def rest(node: Tree) -> Tree | None:
-        if isinstance(node, int):
-            return subtree if node == _first(subtree) else None if node in moved else node
-        sides = [side for side in map(rest, node[1:]) if side is not None]
-        return (node[0], *sides) if len(sides) == 2 else sides[0] if sides else None
 
-    return canonical(rest(tree))
+def among(tree: Tree, operands: Container[int]) -> Tree | None:
+    """A canonical tree without its other leaves; None where none is left."""
+    left = _replaced(tree, lambda leaf: leaf if leaf in operands else None)
+    return None if left is None else canonical(left)
+
+
+def relabelled(tree: Tree, numbers: Mapping[int, int]) -> Tree:
+    """The tree with other numbers for its operands, in the same order."""
+    return _replaced(tree, numbers.__getitem__)
+
+
+def _replaced(tree: Tree, leaf: Callable[[int], Tree | None]) -> Tree | None:
+    """The tree with another one for every leaf; where there is none for it, its node closes up."""
+    if isinstance(tree, int):
+        return leaf(tree)
+    sides = [side for side in (_replaced(side, leaf) for side in tree[1:]) if side is not None]
+    return (tree[0], *sides) if len(sides) == 2 else sides[0] if sides else None
 
 
 def _inner_nodes(tree: Tree) -> Iterator[Tree]:

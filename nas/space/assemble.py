@@ -16,8 +16,10 @@ from nas.space.domains import (
     Expression,
     Float,
     Int,
+    Modality,
     domain_from_data,
     for_modalities,
+    ranges_over_modalities,
 )
 from nas.space.presence import ALL, EITHER, Presence
 from nas.space.search_space import Fixed, Group, Node, SearchSpace, Select
@@ -48,12 +50,14 @@ class Slot:
 
     Args:
         kind: Its kind.
-        modalities: Number of modalities of the data.
+        modalities: Names of the dataset's modalities.
+        sets: Every set of modalities, by their numbers, of a network that has the slot; the largest first.
         misfit: Why a component does not fit; None where it does.
     """
 
     kind: str
-    modalities: int
+    modalities: Sequence[str]
+    sets: Sequence[tuple[int, ...]]
     misfit: Misfit = lambda component: None
 
 
@@ -71,19 +75,17 @@ def assemble(data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) ->
     data = _mapping(data, ())
     _known_keys(data, SLOTS, ())
     presence = _presence(data.get("present", {}), modalities)
-    counts = sorted({len(chosen) for chosen in presence.subsets()}, reverse=True)
-    several = [count for count in counts if count > 1 or len(modalities) == 1]
-    most = len(presence.candidates)
+    names = list(modalities)
+    sets = [tuple(map(names.index, chosen)) for chosen in presence.subsets()]
+    several = [chosen for chosen in sets if len(chosen) > 1 or len(names) == 1]
     slots: dict[str, Node] = {
         "dim": _dim(data.get("dim", DIM.to_data())),
         "encoders": _encoders(data.get("encoders", {}), modalities, presence.candidates),
-        "head": _component(data.get("head", EVERYTHING), Slot("head", most), ("head",)),
+        "head": _component(data.get("head", EVERYTHING), Slot("head", names, sets), ("head",)),
     }
     if several:
-        connector, fusion = (
-            Slot("connector", most),
-            Slot("fusion", most, partial(_fusion_misfit, counts=several)),
-        )
+        fits = partial(_fusion_misfit, counts=sorted({len(chosen) for chosen in several}, reverse=True))
+        connector, fusion = Slot("connector", names, several), Slot("fusion", names, several, fits)
         slots["connector"] = _component(data.get("connector", EVERYTHING), connector, ("connector",))
         slots["fusion"] = _component(data.get("fusion", EVERYTHING), fusion, ("fusion",))
     if "stand_in" in data:
@@ -159,7 +161,8 @@ def _encoders(data: Any, modalities: Mapping[str, ModalitySpec], chosen: Sequenc
     for name in chosen:
         spec = modalities[name]
         key = name if name in given else spec.kind
-        slot = Slot("encoder", len(modalities), partial(encoder_misfit, spec=spec))
+        every = [tuple(range(len(modalities)))]
+        slot = Slot("encoder", list(modalities), every, partial(encoder_misfit, spec=spec))
         children[name] = _component(given.get(key, EVERYTHING), slot, ("encoders", key))
     return Group(children)
 
@@ -171,10 +174,6 @@ def _fusion_misfit(component: type, counts: Sequence[int]) -> str | None:
     for count in counts:
         if not low <= count <= (high or count):
             return f"takes {wanted} modalities, and there are {count}"
-    if len(counts) > 1 and any(
-        hasattr(d, "for_modalities") for d in getattr(component, "domains", {}).values()
-    ):
-        return f"has settings over {counts[0]} modalities, and a network may use fewer; give `present: all`"
     return None
 
 
@@ -231,10 +230,8 @@ def _option(data: Any, slot: Slot, path: Path) -> tuple[str, Group]:
 def _settings(data: Any, slot: Slot, component: type, path: Path) -> Group:
     kind = slot.kind
     given = _mapping({} if data is None else data, path)
-    domains = {
-        name: for_modalities(domain, slot.modalities)
-        for name, domain in _domains(component, given, path).items()
-    }
+    declared = _domains(component, given, path)
+    domains = {name: for_modalities(domain, slot.sets[0]) for name, domain in declared.items()}
     additions = ["sparsify"] if kind == "encoder" else []
     _known_keys(given, [*hyper_parameters(kind, component), *additions], path)
     for name in unset(kind, component, given):
@@ -249,10 +246,30 @@ def _settings(data: Any, slot: Slot, component: type, path: Path) -> Group:
         elif name in given:
             optional = given[name] is None and hyper_parameters(kind, component)[name].default is None
             node = _hyper_parameter(given[name], (*path, name), None if optional else own)
+            if isinstance(declared.get(name), Modality) and not optional:
+                node = _of_modalities(node, slot, (*path, name))
             children[name] = _fusible(node, own is not None and own.fusible)
         elif own is not None:
             children[name] = own
-    return Group(children)
+    over = (name for name, domain in declared.items() if ranges_over_modalities(domain))
+    return Group(children, frozenset(over))
+
+
+def _of_modalities(node: Fixed | Domain, slot: Slot, path: Path) -> Fixed | Choice:
+    """A number of a modality, or a choice of some, of which every network of the space uses one."""
+    numbers: list[Any] = list(node) if isinstance(node, Int) else extremes(node)
+    allowed = ", ".join(f"{number} ({slot.modalities[number]})" for number in slot.sets[0])
+    for number in numbers:
+        if number not in slot.sets[0]:
+            raise KeyPathError(
+                path, f"{number!r} is not the number of a modality here; allowed are {allowed}"
+            )
+    if any(set(numbers).isdisjoint(chosen) for chosen in slot.sets):
+        name = slot.modalities[numbers[0]]
+        raise KeyPathError(
+            path, f"a network may leave out {name}; give `present: {{{name}: true}}`, or a choice of more"
+        )
+    return node if isinstance(node, Fixed) else Choice(*numbers)
 
 
 def _domains(component: type, given: Mapping[str, Any], path: Path) -> dict[str, Domain | Component]:

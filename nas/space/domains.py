@@ -4,10 +4,10 @@ A domain is the one source for sampling, mutation, validation and documentation 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, cast
 
 import numpy as np
 
@@ -229,27 +229,46 @@ class Expression:
 
     Args:
         operators: Names of the operators.
-        operands: Number of operands; None in the class of a component means one per modality.
+        operands: The operands' numbers, ascending, or how many there are from 0 on; None in the class of a
+            component means the modalities.
 
     Raises:
         ValueError: There is no operator, one is given twice or is no text, or there is no operand.
     """
 
     operators: tuple[str, ...]
-    operands: int | None = None
+    operands: int | tuple[int, ...] | None = None
     fusible: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         names = tuple(self.operators)
         if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
             raise ValueError(f"operators must be names, each once and at least one, not {list(names)!r}")
-        if self.operands is not None and (not _is_int(self.operands) or self.operands < 1):
-            raise ValueError(f"operands must be a whole number from 1 on, not {self.operands!r}")
         object.__setattr__(self, "operators", names)
+        object.__setattr__(self, "operands", _operands(self.operands))
 
-    def for_modalities(self, count: int) -> "Expression":
-        """The domain with an operand per modality, where it says nothing else."""
-        return Expression(self.operators, count) if self.operands is None else self
+    def for_modalities(self, numbers: Sequence[int]) -> "Expression":
+        """The domain over the modalities of these numbers, where it says nothing else."""
+        return Expression(self.operators, tuple(numbers)) if self.operands is None else self
+
+    def renumbered(self, value: Any, numbers: Sequence[int]) -> Value:
+        """A value over the modalities of these numbers, with 0, 1, … in their place."""
+        return cast(Value, _trees.relabelled(value, {old: new for new, old in enumerate(numbers)}))
+
+    def among(self, numbers: Iterable[int]) -> "Expression":
+        """The domain over those of its operands that have these numbers."""
+        return Expression(self.operators, tuple(sorted(set(self.numbers) & set(numbers))))
+
+    def cut(self, value: Any) -> Value:
+        """A value over more operands without those that are not of this domain; None where none is."""
+        return cast(Value, _trees.among(value, self.numbers))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The operands."""
+        if self.operands is None:
+            raise ValueError("the number of operands is open; give `operands`, or see `for_modalities`")
+        return self.operands if isinstance(self.operands, tuple) else tuple(range(self.operands))
 
     @property
     def size(self) -> int:
@@ -262,9 +281,7 @@ class Expression:
 
     def contains(self, value: object) -> bool:
         """Whether a value is one of the domain, with its sides in any order."""
-        return _trees.is_tree(value, self.operators) and sorted(_trees.leaves(value)) == list(
-            range(self._count)
-        )
+        return _trees.is_tree(value, self.operators) and sorted(_trees.leaves(value)) == list(self.numbers)
 
     def canonical(self, value: Any) -> Value:
         """The value that stands for all that differ from this one in the order of sides."""
@@ -275,27 +292,28 @@ class Expression:
     def parts(self) -> dict[str, Choice]:
         """Plain domains that together stand for this one: every combination is a value, and no two the same.
 
-        Operand k = 1, 2, … joins the expression of those before it at a place, with an operator.
+        The operand after k = 1, 2, … others joins their expression at a place, with an operator.
         """
         parts = {}
-        for operand in range(1, self._count):
+        for operand in range(1, len(self.numbers)):
             parts[f"place{operand}"] = Choice(*range(2 * operand - 1))
             parts[f"operator{operand}"] = Choice(*self.operators)
         return parts
 
     def split(self, value: Any) -> dict[str, Value]:
         """The values of the parts for a value."""
-        places, operators = _trees.growth(_trees.canonical(value))
+        ranks = {number: rank for rank, number in enumerate(self.numbers)}
+        places, operators = _trees.growth(_trees.canonical(_trees.relabelled(value, ranks)))
         return {f"place{k}": place for k, place in places.items()} | {
             f"operator{k}": operator for k, operator in operators.items()
         }
 
     def join(self, parts: Mapping[str, Any]) -> Value:
         """The value for values of the parts."""
-        operands = range(1, self._count)
+        operands = range(1, len(self.numbers))
         places = {operand: parts[f"place{operand}"] for operand in operands}
-        tree: Value = _trees.grown(places, {operand: parts[f"operator{operand}"] for operand in operands})
-        return tree
+        tree = _trees.grown(places, {operand: parts[f"operator{operand}"] for operand in operands})
+        return cast(Value, _trees.relabelled(tree, dict(enumerate(self.numbers))))
 
     def cross(self, one: Any, other: Any, rng: np.random.Generator) -> Value:
         """One value with a random subtree of the other in it; of two operands, either of them."""
@@ -311,26 +329,31 @@ class Expression:
 
     def to_data(self) -> dict[str, Any]:
         """The domain as it stands in a file."""
-        return {"expression": list(self.operators)} | _unless_default(self, operands=None)
+        operands = list(self.operands) if isinstance(self.operands, tuple) else self.operands
+        return {"expression": list(self.operators)} | ({} if operands is None else {"operands": operands})
 
     def __str__(self) -> str:
-        operands = "the modalities" if self.operands is None else f"{self.operands} operands"
+        match self.operands:
+            case None:
+                operands = "the modalities"
+            case int(count):
+                operands = f"{count} operands"
+            case numbers:
+                operands = f"the operands {', '.join(map(str, numbers))}"
         return f"trees of {', '.join(self.operators)} over {operands}"
-
-    @property
-    def _count(self) -> int:
-        if self.operands is None:
-            raise ValueError("the number of operands is open; give `operands`, or see `for_modalities`")
-        return self.operands
 
 
 @dataclass(frozen=True)
 class Modality:
     """One of the modalities, by its number: for the class of a component, which does not know how many."""
 
-    def for_modalities(self, count: int) -> Choice:
-        """The numbers 0 … count − 1."""
-        return Choice(*range(count))
+    def for_modalities(self, numbers: Sequence[int]) -> Choice:
+        """The numbers, to choose from."""
+        return Choice(*numbers)
+
+    def renumbered(self, value: Any, numbers: Sequence[int]) -> int:
+        """The place of a modality among those of these numbers."""
+        return numbers.index(value)
 
     def __str__(self) -> str:
         return "any modality"
@@ -361,9 +384,14 @@ def from_plain(path: str, domain: Domain, values: Mapping[str, Value]) -> Value:
     return values[path]
 
 
-def for_modalities(domain: Any, count: int) -> Any:
-    """A domain of a component's class where there are so many modalities."""
-    return domain.for_modalities(count) if hasattr(domain, "for_modalities") else domain
+def for_modalities(domain: Any, numbers: Sequence[int]) -> Any:
+    """A domain of a component's class over the modalities of these numbers."""
+    return domain.for_modalities(numbers) if hasattr(domain, "for_modalities") else domain
+
+
+def ranges_over_modalities(domain: Any) -> bool:
+    """Whether the values of a domain of a component's class name modalities."""
+    return isinstance(domain, Modality) or (isinstance(domain, Expression) and domain.operands is None)
 
 
 def domain_from_data(data: Mapping[str, Any]) -> Domain:
@@ -399,6 +427,22 @@ def domain_from_data(data: Mapping[str, Any]) -> Domain:
     arguments = bounds if kind in ("int", "float") else [bounds]
     domain: Domain = make(*arguments, **extra)
     return domain
+
+
+def _operands(given: Any) -> int | tuple[int, ...] | None:
+    """Operands as `Expression` holds them: a number where they are 0, 1, …, else all of them."""
+    if given is None or (_is_int(given) and given > 0):
+        return given if given is None else int(given)
+    numbers = tuple(given) if isinstance(given, list | tuple) else ()
+    if (
+        not numbers
+        or not all(_is_int(n) and n >= 0 for n in numbers)
+        or list(numbers) != sorted(set(numbers))
+    ):
+        raise ValueError(
+            f"operands must be a whole number from 1 on, or ascending numbers from 0 on, not {given!r}"
+        )
+    return len(numbers) if numbers == tuple(range(len(numbers))) else numbers
 
 
 def _check_bounds(low: float, high: float, log: bool, above: int) -> None:

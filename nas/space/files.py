@@ -25,14 +25,13 @@ def locate_files(space: SearchSpace, folder: Path) -> SearchSpace:
 
 
 def _group(group: Group, paths: tuple[str, ...], folder: Path, place: tuple[str, ...]) -> Group:
-    return Group(
-        {
-            name: _located(child, folder, (*place, name))
-            if name in paths
-            else _node(child, folder, (*place, name))
-            for name, child in group.children.items()
-        }
-    )
+    children = {
+        name: _located(child, folder, (*place, name))
+        if name in paths
+        else _node(child, folder, (*place, name))
+        for name, child in group.children.items()
+    }
+    return replace(group, children=children)
 
 
 def _node(node: Node, folder: Path, place: tuple[str, ...]) -> Node:

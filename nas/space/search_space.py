@@ -7,12 +7,13 @@ building it is the tree again. `SearchSpace.draw` is the only traversal that pro
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from nas.space import _trees
 from nas.space.architecture import Architecture
 from nas.space.domains import Choice, Domain, Expression, Float, Value
 from nas.space.presence import Presence, used
@@ -29,9 +30,16 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Group:
-    """Named parts that are all there: the slots of a network, the hyper-parameters of a component."""
+    """Named parts that are all there: the slots of a network, the hyper-parameters of a component.
+
+    Args:
+        children: The parts.
+        over_modalities: Names of those whose values name modalities, by their number in the dataset: a
+            network that uses fewer has them over those alone.
+    """
 
     children: Mapping[str, "Node"]
+    over_modalities: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -158,9 +166,45 @@ class SearchSpace:
         slots["encoders"] = Group(
             {name: encoders.children[name] for name in chosen if name in encoders.children}
         )
-        if len(chosen) == 1:
-            slots = {name: slot for name, slot in slots.items() if name not in JOINT}
+        numbers = [number for number, name in enumerate(modalities) if name in chosen]
+        for name in slots.keys() & set(JOINT):
+            if len(chosen) == 1:
+                del slots[name]
+            else:
+                slots[name] = _among(slots[name], numbers)
         return Group({"present": Fixed({name: name in chosen for name in modalities})} | slots)
+
+
+def _among(node: Node, numbers: Sequence[int]) -> Node:
+    """A slot of a network that uses the modalities of these numbers alone."""
+    match node:
+        case Group():
+            return _group_among(node, numbers)
+        case Select(kind, options):
+            return Select(kind, {name: _group_among(option, numbers) for name, option in options.items()})
+        case _:
+            return node
+
+
+def _group_among(group: Group, numbers: Sequence[int]) -> Group:
+    parts = {
+        name: _cut(child, numbers) if name in group.over_modalities else _among(child, numbers)
+        for name, child in group.children.items()
+    }
+    return replace(group, children=parts)
+
+
+def _cut(node: Node, numbers: Sequence[int]) -> Node:
+    """What names modalities, without those of other numbers."""
+    match node:
+        case Fixed(value) if value is not None:
+            return Fixed(_trees.among(value, numbers))
+        case Choice(options):
+            return Choice(*(option for option in options if option in numbers))
+        case Expression():
+            return node.among(numbers)
+        case _:
+            return node
 
 
 def _join(path: str, name: str) -> str:

@@ -44,12 +44,21 @@ def distribution(domain: Plain) -> BaseDistribution:
 
 
 def parameters(
-    space: SearchSpace, architecture: Architecture
+    space: SearchSpace,
+    architecture: Architecture,
+    called: Callable[[str, Domain], str] = lambda path, domain: path,
 ) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """The decisions behind an architecture as Optuna's parameters and distributions."""
+    """The decisions behind an architecture as Optuna's parameters and distributions.
+
+    Args:
+        space: The search space.
+        architecture: A point of it.
+        called: From a decision's path and domain to the name that it has for Optuna.
+    """
     values: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
     for path, (domain, value) in space.decisions(architecture).items():
+        path = called(path, domain)
         values |= to_plain(path, domain, value)
         distributions |= {name: distribution(part) for name, part in plain_domains(path, domain).items()}
     return values, distributions
@@ -152,6 +161,7 @@ class _Mirror:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = space
+        self._domains = dict(space.domains())
         self._objectives = dict(objectives)
         self._generations = generations
         self._storage = InMemoryStorage()
@@ -184,14 +194,25 @@ class _Mirror:
         """
         self._study.sampler = sampler
         trial = self._study.ask()
-        architecture = self._space.draw(lambda path, domain: _suggest(trial, path, domain))
+        architecture = self._space.draw(
+            lambda path, domain: _suggest(trial, self._name(path, domain), domain)
+        )
         self._study.tell(trial, state=TrialState.FAIL)
         return architecture
+
+    def _name(self, path: str, domain: Domain) -> str:
+        """What Optuna knows a decision by: a choice from which others have taken options has its own name.
+
+        It expects the same options of a parameter every time.
+        """
+        if isinstance(domain, Choice) and domain != self._domains[path]:
+            return f"{path} of {domain}"
+        return path
 
     def _ask(self, record: Record) -> int | None:
         if record.architecture not in self._space:
             return None
-        values, distributions = parameters(self._space, record.architecture)
+        values, distributions = parameters(self._space, record.architecture, self._name)
         template = create_trial(state=TrialState.RUNNING, params=values, distributions=distributions)
         trial_id = self._storage.create_new_trial(self._study._study_id, template)
         trial = self._storage.get_trial(trial_id)

@@ -22,9 +22,8 @@ def mutate(space: SearchSpace, parent: Decisions, rng: np.random.Generator) -> d
     chosen = set(rng.permutation(list(parent))[:count])
 
     def choose(path: str, domain: Domain) -> Value:
-        if path in chosen:
-            return neighbour(domain, parent[path], rng)
-        return kept(path, domain, parent, rng)
+        value = kept(path, domain, parent, rng)
+        return neighbour(domain, value, rng) if path in chosen else value
 
     return space.decide(choose)
 
@@ -74,9 +73,18 @@ def neighbour(domain: Domain, value: Value, rng: np.random.Generator) -> Value:
 
 
 def kept(path: str, domain: Domain, decisions: Decisions, rng: np.random.Generator) -> Value:
-    """The parent's value for a decision, or that of the same setting of another component in its place."""
+    """The parent's value for a decision, or that of the same setting of another component in its place.
+
+    An expression loses the operands that are not there any more.
+    """
     if path in decisions and domain.contains(decisions[path]):
         return decisions[path]
+    if (
+        path in decisions
+        and isinstance(domain, Expression)
+        and domain.contains(cut := domain.cut(decisions[path]))
+    ):
+        return cut
     parts = path.split(".")
     for other, value in decisions.items():
         if other.endswith(parts[-1]) and _same_setting(parts, other.split(".")) and domain.contains(value):
