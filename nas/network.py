@@ -239,7 +239,10 @@ def build(
 
 
 def _used(tree: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) -> list[str]:
-    for name in tree.get("present", {}):
+    present = tree.get("present", {})
+    if not isinstance(present, Mapping):
+        raise RequestError(f"present: {present!r}; an architecture says true or false of each modality")
+    for name in present:
         if name not in modalities:
             raise RequestError(f"present: {name!r} is not a modality; {near_misses(name, modalities)}")
     names = used(tree, modalities)

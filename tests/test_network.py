@@ -311,6 +311,12 @@ def test_an_unknown_component_is_named_with_its_near_misses():
         nas.build(ARCHITECTURE | {"head": {"mlp": {"widht": 3}}}, MODALITIES, TASK)
 
 
+@pytest.mark.parametrize("present", [["image"], "image"])
+def test_presence_that_is_no_mapping_is_a_wrong_request(present):
+    with pytest.raises(nas.RequestError, match="present: .*true or false of each modality"):
+        nas.build(ARCHITECTURE | {"present": present}, MODALITIES, TASK)
+
+
 @pytest.mark.parametrize("selection", [{}, {"late": {}, "concat": {}}])
 def test_a_slot_that_selects_no_single_component_is_a_wrong_request(selection):
     with pytest.raises(nas.RequestError, match="fusion"):
