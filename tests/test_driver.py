@@ -9,7 +9,7 @@ from nas.errors import TrialError
 from nas.experiment import Experiment, Retries, Stop
 from nas.modality import ModalitySpec, Task
 from nas.registry import create
-from nas.results.records import COMPLETE, FAILED, REJECTED, WAITING
+from nas.results.records import COMPLETE, FAILED, REJECTED, TUNED, WAITING
 from nas.results.run_directory import RunDirectory
 from nas.search.driver import EXHAUSTED, drive
 from nas.search.executors import Completed, Failed, Measured, Progress
@@ -109,8 +109,8 @@ def study(tmp_path):
 
 def search(study, executor, trials=2, observe=lambda report: None, **options):
     """Drive the study to its end."""
-    options = {"interrupted": lambda: False} | options
-    return drive(study, executor, create("pruner", "none"), study.run, trials, observe, **options)
+    options = {"interrupted": lambda: False, "pruner": create("pruner", "none")} | options
+    return drive(study, executor, run=study.run, trials=trials, observe=observe, **options)
 
 
 def events(study, *names):
@@ -337,3 +337,29 @@ def test_what_a_trial_exceeds_stands_on_it_in_the_database(study):
     assert [trial.constraints["parameters"] for trial in stored] == [
         record.cheap["parameters"] - 30 for record in study.records
     ]
+
+
+class Looking:
+    """A pruner that stops nothing and remembers what it was shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def stops(self, trial, history):
+        self.shown += [record.origin.operator for record in history.records]
+        return False
+
+
+def test_a_search_that_goes_on_is_not_judged_by_what_had_trained_on(study):
+    study.proposals = Proposals(SPACE, create("sampler", "random"), 3, frozen=True)
+    search(study, Scripted({}), trials=1)
+    assert [record.origin.operator for record in study.records][1:] == [TUNED]
+
+    def waiting(job):
+        yield Progress(job.number, {"epoch": 1, "accuracy": 0.1}, True)
+        yield from complete()(job)
+
+    pruner = Looking()
+    search(study, Scripted({2: [waiting]}), trials=2, pruner=pruner)
+    assert pruner.shown
+    assert TUNED not in pruner.shown

@@ -131,7 +131,7 @@ class History:
     """The trials of a study so far, by number, and what it is after.
 
     Args:
-        records: One record per trial; `records[n].number == n`.
+        records: One record per trial, by number.
         objectives: Direction (`maximize` or `minimize`) by objective, in the order of the front.
         constraints: Bounds on objectives that are known before the training, such as
             `{"parameters": "<= 200000"}`.
@@ -170,6 +170,11 @@ class History:
         kept = zip(self.candidates, losses, non_dominated(losses), strict=True)
         members = [(loss[::-1], candidate.number, candidate) for candidate, loss, member in kept if member]
         return [candidate for _, _, candidate in sorted(members, key=lambda member: member[:2])]
+
+    def searched(self) -> "History":
+        """The trials without those that end a search: these have trained on, and no other can keep up."""
+        records = [record for record in self.records if record.origin.operator != TUNED]
+        return self if len(records) == len(self.records) else replace(self, records=records)
 
 
 def spread_out(front: Sequence[Candidate], most: int) -> list[Candidate]:

@@ -184,8 +184,12 @@ class _Session:
                 self.study.progress(number, metrics)
                 if waits:
                     record = self.study.records[number]
-                    stops = record.origin.operator != TUNED and self.pruner.stops(record, self.study.history)
-                    self.executor.answer(number, stops)
+                    self.executor.answer(number, self._stops(record))
+
+    def _stops(self, record: Record) -> bool:
+        if record.origin.operator == TUNED:
+            return False
+        return bool(self.pruner.stops(record, self.study.history.searched()))
 
     def _retry_or_fail(self, number: int, error: TrialError, seconds: float) -> None:
         failures = self._failures.setdefault(number, Counter())
