@@ -313,7 +313,7 @@ def test_an_unknown_component_is_named_with_its_near_misses():
 
 @pytest.mark.parametrize("present", [["image"], "image"])
 def test_presence_that_is_no_mapping_is_a_wrong_request(present):
-    with pytest.raises(nas.RequestError, match="present: .*true or false of each modality"):
+    with pytest.raises(nas.RequestError, match=r"present: .*true or false of each modality"):
         nas.build(ARCHITECTURE | {"present": present}, MODALITIES, TASK)
 
 
