@@ -75,6 +75,8 @@ def _retrain(argv: Sequence[str] | None) -> int:
     for result in results:
         print(result.subject.file(run))
     write_report(run)
+    if number := next((result.subject.trial for result in results if result.subject.trial is not None), None):
+        print(f"Take one away: python -m nas.export {run.path} --trial {number} --retrained -o PATH")
     return DONE
 
 
@@ -101,6 +103,8 @@ class _Told:
         self.done += 1
         values = "  ".join(f"{name} {figure(value)}" for name, value in training.test.items())
         print(f"[{self.done}/{self.total}] {subject.label}  test: {values}", flush=True)
+        if reason := (training.understanding or {}).get("failure"):
+            print(f"warning: what {subject.label} rests on is not known: {reason}", file=sys.stderr)
 
     def failure(self, subject: "Subject", error: "TrialError") -> None:
         self.done += 1
@@ -112,7 +116,7 @@ def _show(run: "RunDirectory", results: "Sequence[Retrained]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from nas.results.figures import figure
+    from nas.results.figures import with_deviation
 
     console = Console()
     names = list(results[0].summary())
@@ -123,7 +127,7 @@ def _show(run: "RunDirectory", results: "Sequence[Retrained]") -> None:
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for result in results:
-        cells = [figure(m) + (f" ± {s:.4f}" if s else "") for m, s in result.summary().values()]
+        cells = [with_deviation(*summary) for summary in result.summary().values()]
         table.add_row(result.subject.label, *cells)
     wide = console if console.is_terminal else Console(width=max(console.width, 110))
     wide.print(table)

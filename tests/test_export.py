@@ -1,6 +1,7 @@
 """Exported networks predict what the trained ones did, and say what they are."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,15 +12,17 @@ from safetensors.torch import load_file, save_file
 from searches import ENVIRONMENT
 
 import nas
-from nas import export
+from nas import export, retrain
 from nas.datasets import Batch
 from nas.errors import RequestError
 from nas.modality import ModalitySpec, Task
 from nas.network import build
 from nas.registry import available
 from nas.results import export as exporting
-from nas.results.export import TOLERANCE, convert, largest_difference
+from nas.results.conversion import convert, largest_difference
+from nas.results.export import TOLERANCE
 from nas.results.exported import Description, to_safetensors
+from nas.results.figures import figure, with_deviation
 from nas.results.formats import FILES
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
@@ -216,6 +219,43 @@ def test_a_file_gets_the_model_alone_which_predicts_what_the_trial_did(run, memb
     assert right.float().mean().item() == pytest.approx(member.records[0].values["accuracy"], abs=1e-6)
     stored = load_file(run.weights(member.number))
     assert all(torch.equal(value, stored[key]) for key, value in network.state_dict().items())
+
+
+def test_a_retrained_network_is_exported_with_the_test_figures_of_its_retraining(
+    run, member, tmp_path, capsys
+):
+    shutil.copytree(run.path, tmp_path / "run")
+    copy, folder = RunDirectory(tmp_path / "run"), tmp_path / "taken"
+    arguments = [str(copy.path), "--trial", str(member.number), "--retrained"]
+    assert export.main([*arguments, "-o", str(folder)]) == 2
+    assert f"trial {member.number} has not been retrained; `python -m nas.retrain" in capsys.readouterr().err
+    assert retrain.main([*arguments[:3], "--seeds", "2"]) == 0
+    assert f"nas.export {copy.path} --trial {member.number} --retrained" in capsys.readouterr().out
+    kept = json.loads((copy.trial(member.number) / "retrained.json").read_text())
+    for index, options in enumerate(([], ["1"])):
+        assert export.main([*arguments, *options, "-o", str(folder)]) == 0
+        stored = load_file(copy.trial(member.number) / f"retrained-{index}.safetensors")
+        written = load_file(folder / FILES["safetensors"])
+        assert all(torch.equal(written[key], value) for key, value in stored.items())
+        own, mean = kept["test"][index]["accuracy"], kept["summary"]["accuracy"]
+        row = f"| accuracy | {figure(own)} | {with_deviation(mean['mean'], mean['std'])} |"
+        assert row in (folder / "README.md").read_text()
+    assert export.main([*arguments, "2", "-o", str(folder)]) == 2
+    assert f"trial {member.number} has no training 2" in capsys.readouterr().err
+    (copy.trial(member.number) / "retrained-0.safetensors").unlink()
+    assert export.main([*arguments, "-o", str(folder)]) == 2
+    assert "retrained-0.safetensors is not there any more" in capsys.readouterr().err
+
+
+def test_what_was_not_exported_is_not_written_over(run, member, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("mine")
+    assert export.main([str(run.path), "--trial", str(member.number), "-o", str(tmp_path)]) == 2
+    assert "holds a README.md that is not of an export" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    file = tmp_path / "plain"
+    file.write_text("mine")
+    assert export.main([str(run.path), "--trial", str(member.number), "-o", str(file)]) == 2
+    assert f"-o {file} is a file" in capsys.readouterr().err
 
 
 def test_an_onnx_model_of_a_trial_gives_its_accuracy_in_onnxruntime(run, member, tmp_path):

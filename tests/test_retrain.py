@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from searches import SEARCH
 
 import nas
@@ -16,11 +17,13 @@ from nas import retrain
 from nas.datasets import JoinedSplit, TensorSplit
 from nas.evaluation import Evaluator
 from nas.registry import load_plugins
-from nas.results.figures import figure
+from nas.results import robustness
+from nas.results.figures import figure, with_deviation
 from nas.results.retrained import Retrained, Training, agreement, read_all, spread
+from nas.results.robustness import accuracy
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
-from nas.results.subjects import Subject
+from nas.results.subjects import Subject, trials
 from nas.seeds import derive
 from nas.space import Architecture
 
@@ -145,11 +148,42 @@ def test_what_has_been_retrained_is_not_trained_again(run, number, monkeypatch):
 
 
 def test_trainings_under_another_recipe_are_not_mixed(run, number):
-    arguments = [str(run.path), "--trial", str(number), "--seeds", "1"]
-    assert retrain.main(arguments) == 0
-    assert retrain.main([*arguments, "--epochs", "1"]) == 0
+    arguments = [str(run.path), "--trial", str(number), "--seeds"]
+    assert retrain.main([*arguments, "2"]) == 0
+    assert retrain.main([*arguments, "1", "--epochs", "1"]) == 0
     assert stored(run, number)["epochs"] == 1
     assert len(stored(run, number)["test"]) == 1
+    assert [file.name for file in run.trial(number).glob("retrained-*")] == ["retrained-0.safetensors"]
+
+
+def test_the_network_of_every_training_is_kept_and_gives_its_test_figures(run, number):
+    arguments = [str(run.path), "--trial", str(number), "--seeds", "2"]
+    assert retrain.main(arguments) == 0
+    [subject], plugins = trials(run, [number]), run.experiment().plugins
+    split = dataset(run).splits["test"]
+    for index, test in enumerate(stored(run, number)["test"]):
+        network = nas.load(subject.weights(run, index), plugins)
+        outputs = network(split.inputs, split.masks, split.present)
+        assert accuracy(outputs, split.labels) == test["accuracy"]
+    first = load_file(subject.weights(run, 0))
+    subject.weights(run, 0).unlink()
+    assert retrain.main(arguments) == 0
+    assert all(torch.equal(first[key], value) for key, value in load_file(subject.weights(run, 0)).items())
+    assert len(stored(run, number)["test"]) == 2
+
+
+def test_what_a_network_rests_on_says_why_it_is_not_known(run, number, monkeypatch, capsys):
+    def failing(*arguments, **options):
+        raise ValueError("this fusion <wants> all modalities")
+
+    monkeypatch.setattr(robustness, "subset_scores", failing)
+    assert retrain.main([str(run.path), "--trial", str(number), "--seeds", "1"]) == 0
+    reason = "ValueError: this fusion <wants> all modalities"
+    assert json.loads((run.trial(number) / "understanding.json").read_text()) == {"failure": reason}
+    assert f"what trial {number} rests on is not known: {reason}" in capsys.readouterr().err
+    page = (run.path / "report.html").read_text()
+    section = page.partition(f"What trial {number} rests on")[2].partition("</details>")[0]
+    assert "ValueError: this fusion &lt;wants&gt; all modalities" in section
 
 
 def test_an_interrupted_retraining_keeps_what_had_finished(run, number, monkeypatch):
@@ -274,3 +308,10 @@ def test_the_spread_is_numpy_s(values):
     mean, deviation = spread(values)
     assert mean == pytest.approx(np.mean(values))
     assert deviation == pytest.approx(np.std(values, ddof=1) if len(values) > 1 else 0)
+
+
+@pytest.mark.parametrize(
+    ("deviation", "text"), [(0, "0.9713"), (0.006123, "0.9713 ± 0.0061"), (1234, "0.9713 ± 1,234")]
+)
+def test_a_deviation_is_shown_to_two_digits_where_there_is_one(deviation, text):
+    assert with_deviation(0.97134, deviation) == text

@@ -1,12 +1,8 @@
 """Export: a trial's trained network as a file that others can run, checked on real samples."""
 
 import importlib.util
-import io
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,24 +10,27 @@ from typing import Any
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from nas.datasets import Batch, load_dataset
 from nas.errors import RequestError
+from nas.experiment import Experiment
 from nas.network import Network, build
 from nas.registry import require_plugins
-from nas.results.exported import Description, load, to_safetensors
-from nas.results.figures import figure
-from nas.results.formats import FILES, WEIGHTS
+from nas.results.conversion import convert, inputs_of, largest_difference
+from nas.results.exported import Description
+from nas.results.figures import figure, with_deviation
+from nas.results.formats import FILES
 from nas.results.records import Record
+from nas.results.retrained import Retrained, Training, read, seed_of
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.stored import read_history
-from nas.results.subjects import find_record
-from nas.results.wiring import wirings
+from nas.results.subjects import Subject, find_record
+from nas.training.wiring import sparse_layers
 
 SAMPLES = 64
 TOLERANCE = 1e-4
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+ARCHITECTURE, CARD, EXAMPLE = "architecture.json", "README.md", "example.py"
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,42 @@ class Exported:
     difference: float
 
 
-def export(run: RunDirectory, number: int, format: str, path: Path) -> Exported:
+@dataclass(frozen=True)
+class _Model:
+    """What is taken away, with what its card tells of it.
+
+    Args:
+        record: The trial.
+        description: What rebuilds the network.
+        network: The network, in evaluation mode.
+        retrained: What retraining has found out about it; None where there was none.
+        training: Which of its trainings gave the weights; None for that of the search.
+        format: That of the file.
+        batch: Real samples.
+        difference: Largest difference between the file and the network on them.
+    """
+
+    record: Record
+    description: Description
+    network: Network
+    retrained: Retrained | None
+    training: Training | None
+    format: str
+    batch: Batch
+    difference: float
+
+
+def export(run: RunDirectory, number: int, format: str, path: Path, training: int | None = None) -> Exported:
     """Write a trial's trained network, once it predicts what the network does.
 
     Args:
         run: The run.
-        number: Number of the trial; one that has kept its weights.
+        number: Number of the trial.
         format: `safetensors`, `torch-export` or `onnx`.
         path: A folder, for the model with its card, its architecture and an example; or a file with the
             format's own suffix, for the model alone.
+        training: Number of a training of its retraining, from 0, whose weights are taken; None for those
+            of the search, which members of the front keep.
 
     Raises:
         RequestError: There is no such trial, it has no weights, its network cannot be expressed in
@@ -69,9 +95,10 @@ def export(run: RunDirectory, number: int, format: str, path: Path) -> Exported:
     experiment = run.experiment()
     require_plugins(experiment.plugins)
     [(name, options)] = experiment.data.items()
-    modalities, task = run.data()
-    description = Description(record.architecture, modalities, task, tuple(experiment.plugins))
-    network = _trained(run, record, description)
+    description = Description(record.architecture, *run.data(), tuple(experiment.plugins))
+    retrained = read(run, Subject(f"trial {number}", record.architecture, number))
+    chosen = None if training is None else _training(run, experiment, record, retrained, training)
+    network = _trained(description, _weights(run, record, training))
     validation = load_dataset(name, **options).splits["validation"]
     batch = validation.batch(torch.arange(min(SAMPLES, len(validation))))
     content = convert(format, network, description, batch)
@@ -81,16 +108,36 @@ def export(run: RunDirectory, number: int, format: str, path: Path) -> Exported:
             f"trial {number} as {format} differs from the network by {difference:.2g} on real samples, "
             f"more than {TOLERANCE:g}; nothing was written"
         )
-    files = _write(run, record, description, format, path, content, batch, difference)
-    return Exported(files, len(batch.labels), difference)
+    model = _Model(record, description, network, retrained, chosen, format, batch, difference)
+    return Exported(_write(run, model, path, content), len(batch.labels), difference)
 
 
 def _check_path(format: str, path: Path) -> None:
-    suffix = Path(FILES[format]).suffix
-    if path.suffix and path.suffix != suffix and not path.is_dir():
+    if path.is_dir():
+        _check_folder(format, path)
+    elif path.suffix and not _is_file(format, path):
         raise RequestError(
-            f"-o {path}: a file of the format {format} ends in {suffix}; give such a name, or a folder"
+            f"-o {path}: a file of the format {format} ends in {Path(FILES[format]).suffix}; "
+            "give such a name, or a folder"
         )
+    elif path.exists() and not _is_file(format, path):
+        raise RequestError(f"-o {path} is a file; give the name of a folder, or of a file with a suffix")
+
+
+def _check_folder(format: str, folder: Path) -> None:
+    """Refuse to write over what was not exported."""
+    if (folder / ARCHITECTURE).exists():
+        return
+    for name in (FILES[format], CARD, EXAMPLE):
+        if (folder / name).exists():
+            raise RequestError(
+                f"{folder} holds a {name} that is not of an export; choose another folder with -o"
+            )
+
+
+def _is_file(format: str, path: Path) -> bool:
+    """Whether a path names the model alone."""
+    return path.suffix == Path(FILES[format]).suffix and not path.is_dir()
 
 
 def _check_packages(format: str) -> None:
@@ -102,171 +149,63 @@ def _check_packages(format: str) -> None:
         )
 
 
-def _trained(run: RunDirectory, record: Record, description: Description) -> Network:
-    file = run.weights(record.number)
-    if not file.exists():
+def _training(
+    run: RunDirectory, experiment: Experiment, record: Record, retrained: Retrained | None, index: int
+) -> Training:
+    """One training of a trial's retraining."""
+    command = f"`python -m nas.retrain {run.path} --trial {record.number}`"
+    if retrained is None:
+        raise RequestError(f"trial {record.number} has not been retrained; {command} does that")
+    seed = seed_of(experiment, retrained.subject, index)
+    found = next((one for one in retrained.trainings if one.seed == seed), None)
+    if found is None:
+        raise RequestError(
+            f"trial {record.number} has no training {index}: it was retrained {len(retrained.trainings)} "
+            f"times, counted from 0; {command} with --seeds {index + 1} does more"
+        )
+    return found
+
+
+def _weights(run: RunDirectory, record: Record, training: int | None) -> Path:
+    """The file of the weights; there is one."""
+    number = record.number
+    again = f"`python -m nas.retrain {run.path} --trial {number}`"
+    if training is not None:
+        file = Subject(f"trial {number}", record.architecture, number).weights(run, training)
+        if not file.exists():
+            raise RequestError(f"{file} is not there any more; {again} makes it again")
+        return file
+    if not run.weights(number).exists():
         kept = [str(member.number) for member in read_history(run).front()]
         raise RequestError(
-            f"trial {record.number} has no weights: members of the front alone keep them "
-            f"({', '.join(kept) or 'there is none yet'})"
+            f"trial {number} has no weights: members of the front alone keep them "
+            f"({', '.join(kept) or 'there is none yet'}); {again} trains it again, "
+            "for an export with --retrained"
         )
+    return run.weights(number)
+
+
+def _trained(description: Description, weights: Path) -> Network:
     network = build(description.architecture, description.modalities, description.task)
-    network.load_state_dict(load_file(file))
+    network.load_state_dict(load_file(weights))
     return network.eval()
 
 
-class _Named(nn.Module):
-    """A network called with one dictionary: inputs by modality, masks as `<modality>_mask`."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, named: dict[str, Tensor]) -> Tensor:
-        inputs = {name: named[name] for name in self.network.encoders}
-        masks = {name: named[f"{name}_mask"] for name in inputs if f"{name}_mask" in named}
-        outputs: Tensor = self.network(inputs, masks)
-        return outputs
-
-
-def _named(batch: Batch) -> dict[str, Tensor]:
-    masks = {f"{name}_mask": mask for name, mask in (batch.masks or {}).items()}
-    return dict(batch.inputs) | masks
-
-
-def convert(format: str, network: Network, description: Description, batch: Batch) -> bytes:
-    """A network as the content of a file.
-
-    Args:
-        format: `safetensors`, `torch-export` or `onnx`.
-        network: The network, in evaluation mode.
-        description: What it is.
-        batch: Samples that show what its inputs look like; at least two.
-
-    Raises:
-        RequestError: The network cannot be expressed in the format; says why.
-    """
-    if format == "safetensors":
-        return to_safetensors(network, description)
-    try:
-        with _silence():
-            program = _program(network, batch)
-            return _CONVERTERS[format](program, description, list(_named(batch)))
-    except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise RequestError(f"the network cannot be expressed as {format}: {reason[0]}") from None
-
-
-def _program(network: Network, batch: Batch) -> Any:
-    """The network as a graph for any number of samples."""
-    named = _named(batch)
-    rows = torch.export.Dim("batch", min=1)
-    shapes = {name: {0: rows} for name in named}
-    return torch.export.export(_Named(network), (named,), dynamic_shapes=(shapes,))
-
-
-def _to_torch_export(program: Any, description: Description, names: list[str]) -> bytes:
-    stream = io.BytesIO()
-    torch.export.save(program, stream, extra_files=description.to_metadata())
-    return stream.getvalue()
-
-
-def _to_onnx(program: Any, description: Description, names: list[str]) -> bytes:
-    written = torch.onnx.export(
-        program,
-        dynamo=True,
-        external_data=False,
-        input_names=names,
-        output_names=["outputs"],
-        dynamic_shapes=None,
-        verbose=False,
-    )
-    assert written is not None
-    written.model.metadata_props.update(description.to_metadata())
-    stream: bytes = written.model_proto.SerializeToString()
-    return stream
-
-
-_CONVERTERS: Mapping[str, Callable[[Any, Description, list[str]], bytes]] = {
-    "torch-export": _to_torch_export,
-    "onnx": _to_onnx,
-}
-
-
-def largest_difference(format: str, content: bytes, network: Network, batch: Batch) -> float:
-    """Over all samples at once and one alone: a graph may have kept the number of samples."""
-    named = _named(batch)
-    expected = _outputs(network, named)
-    run = _RUNNERS[format](content)
-    parts = ({name: values[:1] for name, values in named.items()}, named)
-    return max(float((run(part) - expected[: len(run(part))]).abs().max()) for part in parts)
-
-
-def _outputs(network: Network, named: dict[str, Tensor]) -> Tensor:
-    with torch.inference_mode():
-        outputs: Tensor = _Named(network)(named)
-    return outputs
-
-
-def _run_safetensors(content: bytes) -> Callable[[dict[str, Tensor]], Tensor]:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / WEIGHTS
-        file.write_bytes(content)
-        network = load(file)
-    return lambda named: _outputs(network, named)
-
-
-def _run_torch_export(content: bytes) -> Callable[[dict[str, Tensor]], Tensor]:
-    module = torch.export.load(io.BytesIO(content)).module()
-    return lambda named: module(named).detach()
-
-
-def _run_onnx(content: bytes) -> Callable[[dict[str, Tensor]], Tensor]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content)
-    return lambda named: torch.from_numpy(
-        session.run(None, {name: values.numpy() for name, values in named.items()})[0]
-    )
-
-
-_RUNNERS: Mapping[str, Callable[[bytes], Callable[[dict[str, Tensor]], Tensor]]] = {
-    "safetensors": _run_safetensors,
-    "torch-export": _run_torch_export,
-    "onnx": _run_onnx,
-}
-
-
-def _write(
-    run: RunDirectory,
-    record: Record,
-    description: Description,
-    format: str,
-    path: Path,
-    content: bytes,
-    batch: Batch,
-    difference: float,
-) -> list[Path]:
+def _write(run: RunDirectory, model: _Model, path: Path, content: bytes) -> list[Path]:
     contents: dict[Path, str | bytes] = {path: content}
-    if path.suffix != Path(FILES[format]).suffix or path.is_dir():
-        card = _card(run, record, description, format, batch, difference)
+    if not _is_file(model.format, path):
+        file, task, inputs = FILES[model.format], model.description.task, _inputs(model.batch)
         contents = {
-            path / FILES[format]: content,
-            path / "architecture.json": json.dumps(record.architecture.to_data(), indent=1),
-            path / "example.py": _render(
-                "example.py.j2",
-                format=format,
-                file=FILES[format],
-                task=description.task,
-                inputs=_inputs(batch),
+            path / file: content,
+            path / ARCHITECTURE: json.dumps(model.record.architecture.to_data(), indent=1),
+            path / EXAMPLE: _render(
+                "example.py.j2", format=model.format, file=file, task=task, inputs=inputs
             ),
-            path / "README.md": card,
+            path / CARD: _card(run, model),
         }
     try:
-        for file, text in contents.items():
-            write_atomically(file, text)
+        for target, text in contents.items():
+            write_atomically(target, text)
     except OSError as error:
         raise RequestError(f"{path} cannot be written: {error.strerror}; choose another with -o") from None
     return list(contents)
@@ -276,50 +215,50 @@ def _inputs(batch: Batch) -> list[tuple[str, list[int], str]]:
     """Name, shape of one sample and type of every input."""
     return [
         (name, list(values.shape[1:]), str(values.dtype).removeprefix("torch."))
-        for name, values in _named(batch).items()
+        for name, values in inputs_of(batch).items()
     ]
 
 
-def _card(
-    run: RunDirectory,
-    record: Record,
-    description: Description,
-    format: str,
-    batch: Batch,
-    difference: float,
-) -> str:
+def _card(run: RunDirectory, model: _Model) -> str:
     experiment = run.experiment()
     [dataset] = experiment.data
-    retrained = run.trial(record.number) / "retrained.json"
-    tested = json.loads(retrained.read_text(encoding="utf-8")) if retrained.exists() else None
     return _render(
         "card.md.j2",
         name=experiment.name,
         dataset=dataset,
-        record=record,
-        values={name: figure(value) for name, value in record.values.items()},
-        task=description.task,
-        inputs=_inputs(batch),
-        layers=[
-            (
-                wiring.layer,
-                wiring.edges.in_features,
-                wiring.edges.out_features,
-                len(wiring.edges),
-                len(wiring.edges) / (wiring.edges.in_features * wiring.edges.out_features),
-            )
-            for wiring in wirings(run, record)
-        ],
+        record=model.record,
+        values={name: figure(value) for name, value in model.record.values.items()},
+        task=model.description.task,
+        inputs=_inputs(model.batch),
+        modalities=list(model.description.modalities),
+        layers=list(_layers(model.network)),
         sampler=next(iter(experiment.search.sampler)),
         seed=experiment.search.seed,
-        tested=tested,
-        plugins=description.plugins,
-        format=format,
-        file=FILES[format],
-        samples=len(batch.labels),
-        difference=difference,
+        retrained=model.retrained,
+        tested=list(_tested(model)),
+        training=model.training,
+        plugins=model.description.plugins,
+        format=model.format,
+        file=FILES[model.format],
+        samples=len(model.batch.labels),
+        difference=model.difference,
         tolerance=TOLERANCE,
     )
+
+
+def _layers(network: Network) -> Iterator[tuple[str, int, int, int, float]]:
+    """Name, inputs, outputs, edges and density of every sparse layer."""
+    for name, layer in sparse_layers(network):
+        edges = layer.edges
+        size = edges.in_features * edges.out_features
+        yield name, edges.in_features, edges.out_features, len(edges), len(edges) / size
+
+
+def _tested(model: _Model) -> Iterator[tuple[str, str, str]]:
+    """Per measure on the test split: its name, that of the exported training, and the mean of all."""
+    for name, (mean, deviation) in (model.retrained.summary() if model.retrained else {}).items():
+        own = figure(model.training.test[name]) if model.training else ""
+        yield name, own, with_deviation(mean, deviation)
 
 
 def _render(template: str, **values: Any) -> str:
@@ -328,15 +267,3 @@ def _render(template: str, **values: Any) -> str:
         loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
     return environment.get_template(template).render(**values)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what the exporters print to themselves."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(logging.NOTSET)

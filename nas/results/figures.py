@@ -8,3 +8,10 @@ def figure(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.4g}"
+
+
+def with_deviation(mean: float, deviation: float) -> str:
+    """A mean with its standard deviation, where there is one."""
+    if not deviation:
+        return figure(mean)
+    return f"{figure(mean)} ± {f'{deviation:.2g}' if deviation < 1 else figure(deviation)}"

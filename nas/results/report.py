@@ -22,7 +22,7 @@ from nas.results.charts import (
     small_world_chart,
 )
 from nas.results.charts._style import words
-from nas.results.figures import figure
+from nas.results.figures import figure, with_deviation
 from nas.results.importance import LEAST, Importances, importances
 from nas.results.layers import layers
 from nas.results.lineage import ancestry
@@ -197,13 +197,9 @@ def _retrained(result: Retrained, objectives: Sequence[str]) -> dict[str, Any]:
         "label": result.subject.label,
         "trainings": len(result.trainings),
         "epochs": result.epochs,
-        "test": [_with_deviation(*summary[name]) for name in objectives],
+        "test": [with_deviation(*summary[name]) for name in objectives],
         "found": dict(result.subject.found).get(objectives[0]),
     }
-
-
-def _with_deviation(mean: float, deviation: float) -> str:
-    return figure(mean) + (f" ± {figure(deviation)}" if deviation else "")
 
 
 def _member(
@@ -266,7 +262,7 @@ def _again(run: RunDirectory, experiment: Experiment) -> dict[str, Any]:
     return {
         "again": shlex.join(again),
         "commands": f"python -m nas.retrain {path} --trial N\n"
-        f"python -m nas.export {path} --trial N --format safetensors -o model\n"
+        f"python -m nas.export {path} --trial N --retrained --format safetensors -o model\n"
         f"python -m nas.dashboard {path}",
         "seed": experiment.search.seed,
         "sessions": [list(_session(session)) for session in run.sessions()],

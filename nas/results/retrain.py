@@ -20,10 +20,10 @@ from nas.experiment import Experiment
 from nas.network import Network
 from nas.registry import require_plugins
 from nas.results import robustness
-from nas.results.retrained import Retrained, Training, read
+from nas.results.exported import Description, to_safetensors
+from nas.results.retrained import Retrained, Training, read, seed_of
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.subjects import Subject
-from nas.seeds import derive
 from nas.space import Architecture
 from nas.training import predict
 
@@ -58,6 +58,7 @@ class Trainer:
         self, experiment: Experiment, on_validation: bool = False, dataset: Dataset | None = None
     ) -> None:
         require_plugins(experiment.plugins)
+        self.plugins = tuple(experiment.plugins)
         [(name, options)] = experiment.data.items()
         self.dataset = dataset or load_dataset(name, **options)
         self.on_validation = on_validation
@@ -84,14 +85,18 @@ class Trainer:
         split = self.dataset.splits["test"]
         test |= self.evaluator.measure(network, *predict(network, split), split)
         validation = None if self.on_validation else dict(evaluation.values)
-        return Training(seed, test, validation, self._understood(network, seed) if understand else None)
+        understanding = self._understood(network, seed) if understand else None
+        description = Description(architecture, self.dataset.modalities, self.dataset.task, self.plugins)
+        return Training(seed, test, validation, understanding, to_safetensors(network, description))
 
-    def _understood(self, network: Network, seed: int) -> dict[str, Any] | None:
-        """What a network rests on, by the first objective that a training changes; None for too many sets."""
+    def _understood(self, network: Network, seed: int) -> dict[str, Any]:
+        """What a network rests on, by the first objective that a training changes; or why nobody knows."""
         objectives = self.evaluator.objectives.items()
         name = next((name for name, objective in objectives if not objective.cheap), None)
-        if name is None or len(network.encoders) > MOST_MODALITIES:
-            return None
+        if name is None:
+            return {"failure": "no objective of the search depends on what the network says"}
+        if len(network.encoders) > MOST_MODALITIES:
+            return {"failure": f"of more than {MOST_MODALITIES} modalities there are too many subsets"}
         split = self.dataset.splits["test"]
 
         def score(outputs: Tensor, labels: Tensor) -> float:
@@ -99,8 +104,8 @@ class Trainer:
 
         try:
             return robustness.understand(network, split, score, name, seed)
-        except Exception:  # whatever a component raises at an unusual call: the training is not lost for it
-            return None
+        except Exception as error:  # whatever a component raises at an unusual call: the training is kept
+            return {"failure": f"{type(error).__name__}: {error}"}
 
 
 def retrain(
@@ -134,12 +139,14 @@ def retrain(
     jobs = [
         (subject, seed)
         for subject in subjects
-        for seed in _seeds(experiment, subject, recipe.seeds)
+        for index, seed in enumerate(_seeds(experiment, subject, recipe.seeds))
         if seed not in {training.seed for training in found[subject].trainings}
+        or not subject.weights(run, index).exists()
     ]
     for subject, outcome in _outcomes(experiment, recipe, jobs, workers):
         if isinstance(outcome, Training):
-            found[subject] = _keep(run, found[subject], outcome)
+            index = _seeds(experiment, subject, recipe.seeds).index(outcome.seed)
+            found[subject] = _keep(run, found[subject], outcome, index)
             observe(subject, outcome)
         elif failed is not None:
             failed(subject, outcome)
@@ -158,8 +165,7 @@ def with_epochs(architecture: Architecture, epochs: int | None) -> Architecture:
 
 
 def _seeds(experiment: Experiment, subject: Subject, count: int) -> list[int]:
-    name = subject.architecture.id if subject.trial is None else subject.trial
-    return [derive(experiment.search.seed, name, "retrain", index) for index in range(count)]
+    return [seed_of(experiment, subject, index) for index in range(count)]
 
 
 def _asked(result: Retrained, seeds: Sequence[int]) -> Retrained:
@@ -177,10 +183,14 @@ def _stored(run: RunDirectory, subject: Subject, recipe: Recipe) -> Retrained:
     return kept if kept and replace(kept, trainings=()) == nothing else nothing
 
 
-def _keep(run: RunDirectory, before: Retrained, training: Training) -> Retrained:
-    """Add a training to what is kept of a network."""
-    after = replace(before, trainings=[*before.trainings, training])
+def _keep(run: RunDirectory, before: Retrained, training: Training, index: int) -> Retrained:
+    """Add a training to what is kept of a network; what was trained otherwise goes."""
+    others = [one for one in before.trainings if one.seed != training.seed]
+    after = replace(before, trainings=[*others, replace(training, model=b"")])
     file = after.subject.file(run)
+    for stale in [] if before.trainings else file.parent.glob("retrained*"):
+        stale.unlink()
+    write_atomically(after.subject.weights(run, index), training.model)
     write_atomically(file, json.dumps(after.to_data(), indent=1))
     if training.understanding:
         write_atomically(file.with_name("understanding.json"), json.dumps(training.understanding, indent=1))

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any
 
+from nas.experiment import Experiment
 from nas.results.run_directory import RunDirectory
 from nas.results.subjects import Subject, trials
+from nas.seeds import derive
 from nas.space import Architecture
 
 FEWEST = 4  # networks from which on a rank correlation says anything at all
@@ -17,13 +19,15 @@ FEWEST = 4  # networks from which on a rank correlation says anything at all
 class Training:
     """Objectives of one training: on the test split, and on the validation split unless it was trained on.
 
-    `understanding` is what `nas.results.robustness.understand` found out, where it was asked.
+    `understanding` is what `nas.results.robustness.understand` found out, where it was asked, or as
+    `failure` why it did not. `model` is the trained network as a safetensors file, which is kept beside.
     """
 
     seed: int
     test: Mapping[str, float]
     validation: Mapping[str, float] | None
     understanding: Mapping[str, Any] | None = None
+    model: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,12 @@ class Agreement:
             f"{self.objective} in the search against retrained, over {self.networks} networks: "
             f"rank correlation {self.correlation:.2f} (p = {self.probability:.2g}), {verdict}"
         )
+
+
+def seed_of(experiment: Experiment, subject: Subject, index: int) -> int:
+    """Seed of one training of a network; they count from 0."""
+    name = subject.architecture.id if subject.trial is None else subject.trial
+    return derive(experiment.search.seed, name, "retrain", index)
 
 
 def read(run: RunDirectory, subject: Subject) -> Retrained | None:

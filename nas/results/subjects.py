@@ -40,6 +40,10 @@ class Subject:
         )
         return folder / "retrained.json"
 
+    def weights(self, run: RunDirectory, index: int) -> Path:
+        """Where the network of one of its trainings is kept, for `nas.load`; they count from 0."""
+        return self.file(run).with_name(f"retrained-{index}.safetensors")
+
 
 def find_record(run: RunDirectory, number: int) -> Record:
     """The record of a trial.

@@ -32,6 +32,8 @@ def understanding(run: RunDirectory, number: int) -> list[Table]:
     if not file.exists():
         return []
     found = json.loads(file.read_text(encoding="utf-8"))
+    if "failure" in found:
+        return [Table("This could not be found out", found["failure"], (), ())]
     parts = (_contributions, _subsets, _missing, _noise, _gates, _calibration, _confusion)
     return [table for part in parts if (table := part(found))]
 
