@@ -1,4 +1,4 @@
-"""Models that tests make themselves: a tiny transformers model, and a stand-in for the timm library."""
+"""Models that tests make themselves: a tiny transformers model, its tokenizer, a stand-in for timm."""
 
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -56,3 +56,21 @@ def tiny_bert(folder: Path, **settings) -> Path:
     config = BertConfig(num_hidden_layers=1, num_attention_heads=2, **{**sizes, **settings})
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+def tiny_tokenizer(
+    folder: Path, special=("[PAD]", "[UNK]", "[CLS]", "[SEP]"), words="the cat dog runs sleeps"
+) -> Path:
+    """The file `tokenizer.json` in a folder: words, after [CLS] and before [SEP], padded and cut short."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = {token: code for code, token in enumerate([*special, *words.split()])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    around = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=around)
+    tokenizer.enable_padding(length=9)
+    tokenizer.enable_truncation(3)
+    folder.mkdir(exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder / "tokenizer.json"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from pretrained import tiny_tokenizer
 
 import nas
 from nas.errors import RequestError
@@ -106,6 +107,18 @@ def test_labels_of_several_columns_and_strings_as_texts(tmp_path):
     batch = whole(dataset.splits["train"])
     assert batch.labels.shape[1:] == (3,)
     assert (batch.inputs["words"][:, 0] == batch.inputs["words"][0, 0]).all()
+
+
+def test_strings_may_have_a_model_s_own_tokenizer(tmp_path):
+    words = np.array([f"the {('cat', 'dog')[n % 2]} runs" for n in range(COUNT)])
+    folder = write(tmp_path / "data", label=np.arange(COUNT) % 2, ids=words)
+    tiny_tokenizer(tmp_path)
+    dataset = load(folder, {"words": {"text": "ids", "tokenizer": "tokenizer.json"}})
+    batch = whole(dataset.splits["train"])
+    expected = torch.tensor([[2, 4, 5, 7, 3], [2, 4, 6, 7, 3]])[batch.labels]
+    assert torch.equal(batch.inputs["words"], expected)
+    with pytest.raises(RequestError, match=r"modalities\.words\.tokenizer: .* does not exist"):
+        load(folder, {"words": {"text": "ids", "tokenizer": "bert"}})
 
 
 def test_a_label_of_floats_is_a_regression(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
+from pretrained import tiny_tokenizer
 
 import nas
 from nas.errors import RequestError
@@ -71,6 +72,14 @@ def folder(tmp_path_factory):
     parts = {"train": made.select(range(30)), "test": made.select(range(30, 40)), "spare": made.select([40])}
     datasets.DatasetDict(parts).save_to_disk(folder / "parts")
     return folder
+
+
+def test_texts_may_have_a_model_s_own_tokenizer(folder):
+    tiny_tokenizer(folder / "whole" / "model")
+    modalities = {"words": {"text": "words", "tokenizer": "model"}}
+    dataset = load(folder, modalities=modalities, on_bad_row="skip")
+    batch = dataset.splits["train"].batch(torch.arange(20))
+    assert batch.inputs["words"].tolist() == [[2, 1, 1, 3]] * 20  # "word 3", both unknown
 
 
 def load(folder, name="whole", **options):

@@ -19,6 +19,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pretrained import tiny_tokenizer
 from searches import ENVIRONMENT
 
 import nas
@@ -236,6 +237,46 @@ def test_what_only_other_splits_say_is_unknown(tokens, tmp_path):
     assert (whole(dataset.splits["train"]).inputs["w"] > 1).any()
     assert not (whole(dataset.splits["train"]).inputs["w"] == 1).any()
     assert set(whole(dataset.splits["test"]).inputs["w"].unique().tolist()) <= {0, 1}
+
+
+SAID = ["the cat sleeps", "the dog runs", "cat", "a bird", "the cat runs the dog runs"]
+
+
+def said(folder, **options):
+    rows = [{"words": SAID[n % 5] if n else "", "age": n, "label": "xy"[n % 2]} for n in range(40)]
+    modalities = {"w": {"text": "words"} | options, "age": {"tabular": ["age"]}}
+    return load(write_table(folder, rows), modalities=modalities)
+
+
+@pytest.mark.parametrize(
+    "special", [("[PAD]", "[UNK]", "[CLS]", "[SEP]"), ("[CLS]", "[PAD]", "[SEP]", "[UNK]")]
+)
+def test_a_model_s_own_tokenizer_gives_its_own_ids(special, tmp_path):
+    from transformers import PreTrainedTokenizerFast
+
+    file = tiny_tokenizer(tmp_path / "model", special)
+    reference = PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token="[PAD]")
+    for place in ("model", "model/tokenizer.json", str(tmp_path / "model")):
+        dataset = said(tmp_path, tokenizer=place, length=6)
+        assert dataset.modalities["w"] == nas.ModalitySpec("text", (6,), vocabulary=9)
+        for split in dataset.splits.values():
+            batch = whole(split)
+            texts = ["" if not n else SAID[n % 5] for n in split.samples]
+            known = reference(texts, padding="max_length", max_length=6, truncation=True, return_tensors="pt")
+            real = known["attention_mask"].bool() & batch.present[:, :1]
+            assert torch.equal(batch.masks["w"], real)
+            assert torch.equal(batch.inputs["w"][real], known["input_ids"][real])
+            assert not batch.inputs["w"][~real].any()
+
+
+def test_another_tokenizer_in_the_same_place_is_noticed(tmp_path):
+    tiny_tokenizer(tmp_path)
+    before = whole(said(tmp_path, tokenizer=".").splits["train"]).inputs["w"]
+    assert before.shape[1] == 8  # of the longest text, with [CLS] and [SEP]
+    tiny_tokenizer(tmp_path, words="sleeps runs dog cat the")
+    after = whole(said(tmp_path, tokenizer=".").splits["train"]).inputs["w"]
+    assert torch.equal(before > 3, after > 3)
+    assert not torch.equal(before, after)
 
 
 def test_a_vector_is_a_list_in_one_column_or_numbers_in_several(tmp_path):
@@ -612,6 +653,21 @@ BAD = {
         "'sise' is not an option of text",
     ),
     "tokens": (GOOD, {"modalities": {"w": {"text": "words", "tokens": "words"}}}, "'words' is not allowed"),
+    "no tokenizer": (
+        GOOD,
+        {"modalities": {"w": {"text": "words", "tokenizer": "bert"}}},
+        "give a tokenizer.json",
+    ),
+    "a tokenizer that is none": (
+        GOOD,
+        {"modalities": {"w": {"text": "words", "tokenizer": "data.csv"}}},
+        "data.csv is no tokenizer.json (expected value",
+    ),
+    "two tokenizers": (
+        GOOD,
+        {"modalities": {"w": {"text": "words", "tokenizer": "bert", "tokens": "bpe"}}},
+        "modalities.w.tokens: is given beside 'tokenizer'",
+    ),
     "channels": (GOOD, {"modalities": {"w": {"image": "words", "channels": 4}}}, "4 is not allowed"),
     "size": (GOOD, {"modalities": {"w": {"image": "words", "size": 0}}}, "0 is not allowed"),
     "no picture": (GOOD, {"modalities": {"w": {"image": "words"}}}, "row 1, column words"),

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from pretrained import stand_in_for_timm, tiny_bert
+from pretrained import stand_in_for_timm, tiny_bert, tiny_tokenizer
 from safetensors.torch import save_file
 
 import nas
@@ -53,6 +53,32 @@ def test_hf_gives_the_models_own_hidden_states(bert):
         states = model(input_ids=ids[ids != 0][None]).last_hidden_state
         expected = encoder.project(states)[0]
         torch.testing.assert_close(encoder(texts())[row, : len(expected)], expected, rtol=0, atol=1e-5)
+
+
+def test_texts_of_a_manifest_reach_the_model_as_its_own_tokenizer_has_them(tmp_path):
+    from transformers import AutoModel, PreTrainedTokenizerFast
+
+    path = tiny_bert(tmp_path / "bert", pad_token_id=1)
+    file = tiny_tokenizer(path, special=("[CLS]", "[PAD]", "[SEP]", "[UNK]"))  # 0 is no padding here
+    said = ["the cat runs", "dog", "a dog sleeps"]
+    rows = [f"{said[n % 3]},{'xy'[n % 2]}" for n in range(30)]
+    (tmp_path / "data.csv").write_text("\n".join(["words,label", *rows]))
+    modalities = {"words": {"text": "words", "tokenizer": "bert"}}
+    options = {"label": "label", "modalities": modalities, "cache": "cache"}
+    dataset = nas.load_dataset("manifest", str(tmp_path / "data.csv"), **options)
+    tree = {"dim": 9, "encoders": {"words": {"hf": {"path": str(path)}}}, "head": {"linear": {}}}
+    network = nas.build(tree, dataset.modalities, dataset.task).eval()
+    split = dataset.splits["train"]
+    batch = split.batch(torch.arange(len(split)))
+    reference = PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token="[PAD]")
+    tokens = reference(
+        [said[n % 3] for n in split.samples], padding=True, truncation=False, return_tensors="pt"
+    )
+    states = AutoModel.from_pretrained(path).eval()(tokens["input_ids"], tokens["attention_mask"])[0]
+    features = network.encoders["words"].project(states)
+    kept = tokens["attention_mask"][..., None]
+    expected = network.head((features * kept).sum(1) / kept.sum(1))
+    torch.testing.assert_close(network(batch.inputs, batch.masks, batch.present), expected)
 
 
 def test_hf_gives_the_padding_of_the_model_for_ours(tmp_path):

@@ -28,11 +28,13 @@ class Option:
         default: Its value where none is given.
         fits: Whether a value is allowed.
         allowed: What is, for a person.
+        instead_of: Options that have no effect beside this one.
     """
 
     default: Any
     fits: Callable[[Any], bool]
     allowed: str
+    instead_of: tuple[str, ...] = ()
 
 
 def _whole(default: int | None, low: int, high: int) -> Option:
@@ -45,6 +47,10 @@ def _whole(default: int | None, low: int, high: int) -> Option:
 def _one_of(*values: Any) -> Option:
     """One of some values; the first is the default."""
     return Option(values[0], lambda value: value in values, " or ".join(map(str, values)))
+
+
+def _path(instead_of: tuple[str, ...]) -> Option:
+    return Option(None, lambda value: isinstance(value, str), "a path", instead_of)
 
 
 def _names() -> Option:
@@ -67,6 +73,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "tokens": _one_of("characters", "bpe"),
         "vocabulary": _whole(1000, 3, 1_000_000),
         "length": _whole(None, 1, 100_000),
+        "tokenizer": _path(instead_of=("tokens", "vocabulary")),
     },
     "vector": {},
     "tabular": {"categorical": _names(), "categories": _whole(50, 1, 10_000)},
@@ -151,6 +158,9 @@ def _declared(
     options = {key: value for key, value in given.items() if key != kind}
     for key, value in options.items():
         _check_option((*path, str(key)), kind, key, value, kinds[kind])
+        for other in kinds[kind][key].instead_of:
+            if other in options:
+                raise KeyPathError((*path, other), f"is given beside {key!r}, which replaces it; keep one")
     defaults = {key: option.default for key, option in kinds[kind].items()}
     return Column(kind, tuple(columns), defaults | options)
 

@@ -29,7 +29,7 @@ class Encoded:
         bad: Why samples cannot be read, by sample.
         mean: Subtracted from floats, of a shape that fits; None leaves them as they are.
         scale: Divides them then.
-        masks: bool `(n, T)`, true for real tokens of a text; None where those are not padding.
+        masks: `(n, T)`, true for real tokens of a text; None where those are not padding.
     """
 
     spec: ModalitySpec
@@ -38,7 +38,7 @@ class Encoded:
     bad: Mapping[int, str] = field(default_factory=dict)
     mean: NDArray[np.float32] | None = None
     scale: NDArray[np.float32] | None = None
-    masks: NDArray[np.bool_] | None = None
+    masks: NDArray[Any] | None = None
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -67,7 +67,8 @@ class Encoded:
         if self.masks is None:
             return values != PADDING
         rows = self.rows[samples]
-        return torch.from_numpy(np.asarray(self.masks[np.maximum(rows, 0)]) & (rows >= 0)[:, None])
+        real = np.asarray(self.masks[np.maximum(rows, 0)]).astype(bool)
+        return torch.from_numpy(real & (rows >= 0)[:, None])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from nas.datasets._columns import MOST, Column, listed, missing, number
 from nas.datasets._encoded import Encoded, moments
 from nas.datasets._media import log_mel, picture, waveform
 from nas.datasets._table import Table
-from nas.datasets._texts import tokenised
+from nas.datasets._texts import GivenTokenizer, tokenised
 from nas.modality import ModalitySpec
 
 
@@ -26,12 +26,14 @@ class Source:
 
     Args:
         table: The table.
-        column: Which of its columns, and how.
+        name: Name of the modality.
+        column: Which of the table's columns it is, and how it is read.
         training: Which of its rows are for training, `(N,)`.
         cache: Where decoded content is kept.
     """
 
     table: Table
+    name: str
     column: Column
     training: NDArray[np.bool_]
     cache: Cache
@@ -53,7 +55,7 @@ def read(
 ) -> dict[str, Encoded]:
     """Modalities by name, each read as its kind asks for."""
     return {
-        name: _READERS[column.kind](Source(table, column, training, cache))
+        name: _READERS[column.kind](Source(table, name, column, training, cache))
         for name, column in columns.items()
     }
 
@@ -87,14 +89,41 @@ def _sounds(source: Source) -> Encoded:
 
 def _texts(source: Source) -> Encoded:
     texts = [None if cell is None else str(cell) for cell in source.cells()[0]]
+    options, path = source.column.options, ("modalities", source.name, "tokenizer")
+    tokenizer = GivenTokenizer.named(options["tokenizer"], source.table.folder, path)
+    return encoded_texts(texts, source.training, options, tokenizer, source.key, source.cache)
+
+
+def encoded_texts(
+    texts: Sequence[str | None],
+    training: NDArray[np.bool_],
+    options: Mapping[str, Any],
+    tokenizer: GivenTokenizer | None,
+    key: Sequence[Any],
+    cache: Cache,
+) -> Encoded:
+    """Texts as one modality.
+
+    Args:
+        texts: By sample; None where there is none.
+        training: Which samples are for training, `(N,)`.
+        options: Those of `tokenised`.
+        tokenizer: A tokenizer that is taken instead of one that learns.
+        key: JSON data that tell these texts, samples and options from any others.
+        cache: Where the token ids are kept.
+
+    Raises:
+        KeyPathError: The file of the tokenizer holds none.
+    """
 
     def make() -> tuple[NDArray[np.int32], dict[str, Any]]:
-        array, vocabulary = tokenised(texts, source.training, **source.column.options)
+        array, vocabulary = tokenised(texts, training, options, tokenizer)
         return array, {"vocabulary": vocabulary}
 
-    array, details = source.cache.array(source.key, make)
-    spec = ModalitySpec("text", (array.shape[1],), details["vocabulary"])
-    return Encoded(spec, array, np.where([text is not None for text in texts], np.arange(len(texts)), -1))
+    array, details = cache.array([*key, tokenizer and tokenizer.digest()], make)
+    ids, masks = (array, None) if array.ndim == 2 else (array[:, 0], array[:, 1])
+    rows = np.where([text is not None for text in texts], np.arange(len(texts)), -1)
+    return Encoded(ModalitySpec("text", ids.shape[1:], details["vocabulary"]), ids, rows, masks=masks)
 
 
 Numbers: TypeAlias = tuple[NDArray[np.float64], Any, dict[int, str], tuple[int, ...] | None]

@@ -12,9 +12,10 @@ from nas.datasets._assemble import Roles, assemble
 from nas.datasets._cache import Cache
 from nas.datasets._columns import OPTIONS, Column, Option, declared
 from nas.datasets._encoded import Encoded, moments
+from nas.datasets._readers import encoded_texts
 from nas.datasets._stored import Stored
 from nas.datasets._table import Table, plain
-from nas.datasets._texts import tokenised
+from nas.datasets._texts import GivenTokenizer
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.modality import ModalitySpec
 from nas.registry import register
@@ -147,7 +148,7 @@ def _encoded(
     if options["present"]:
         rows = np.where(stored[options["present"]].astype(bool).reshape(count), rows, -1)
     if column.kind == "text":
-        return _text(stored, column, rows, cache, training)
+        return _text(stored, column, rows, cache, training, path)
     array = _shaped(stored[name], column.kind, path)
     spec = ModalitySpec(column.kind, array.shape[1:])
     if not options["normalise"]:
@@ -186,7 +187,12 @@ def _shaped(array: NDArray[Any], kind: str, path: tuple[str, ...]) -> NDArray[An
 
 
 def _text(
-    stored: Stored, column: Column, rows: NDArray[np.int64], cache: Cache, training: NDArray[np.bool_]
+    stored: Stored,
+    column: Column,
+    rows: NDArray[np.int64],
+    cache: Cache,
+    training: NDArray[np.bool_],
+    path: tuple[str, ...],
 ) -> Encoded:
     """Token ids as they are, or strings to be tokenised."""
     [name], options = column.names, dict(column.options)
@@ -195,13 +201,10 @@ def _text(
     if array.dtype.kind in "US" and array.ndim == 1:
         texts = [str(text) if row >= 0 else None for text, row in zip(array.tolist(), rows, strict=True)]
         key = ["strings", stored.stamp(name), options, np.packbits(training & (rows >= 0)).tobytes().hex()]
-
-        def make() -> tuple[NDArray[np.int32], dict[str, Any]]:
-            ids, vocabulary = tokenised(texts, training, **options)
-            return ids, {"vocabulary": vocabulary}
-
-        array, details = cache.array(key, make)
-        return Encoded(ModalitySpec("text", array.shape[1:], details["vocabulary"]), array, rows)
+        tokenizer = GivenTokenizer.named(
+            options["tokenizer"], stored.source.parent, (*path[:-1], "tokenizer")
+        )
+        return encoded_texts(texts, training, options, tokenizer, key, cache)
     if array.dtype.kind not in "iu" or array.ndim != 2 or array.min() < 0:
         raise RequestError(
             f"{stored.source}: {name} is {array.dtype} {array.shape}; text is token ids (N, T) of at "

@@ -20,7 +20,8 @@ class HuggingFaceEncoder(PretrainedEncoder):
 
     The folder is one that `save_pretrained` has written, with `config.json` and safetensors. Nothing is
     downloaded or unpickled, and no code of the folder is run. The model knows the ids of its own
-    tokenizer alone: the data have to be tokenised with it, 0 standing for padding.
+    tokenizer alone: the data have to be tokenised with it, as the option `tokenizer` of a manifest's text
+    does, 0 or a mask standing for padding.
 
     Args:
         spec: The text modality; its vocabulary is at most that of the model.
