@@ -128,9 +128,9 @@ def measure(setup: Setup, run: RunDirectory, executor: Any) -> dict[str, Any]:
     asks: list[float] = []
     ask = study.ask
 
-    def timed() -> Any:
+    def timed(*arguments: Any, **options: Any) -> Any:
         started = time.perf_counter()
-        record = ask()
+        record = ask(*arguments, **options)
         asks.append(time.perf_counter() - started)
         return record
 

@@ -90,7 +90,7 @@ def test_a_note_is_there_as_soon_as_its_trial_has_ended(study, write_experiment)
 
 
 def test_charts_that_took_long_are_not_drawn_again_at_once(study, monkeypatch):
-    notes = Notes(study.stored, study.trial_id)
+    notes = Notes(study.stored, study.rows, study.trial_id)
     now, drawn = [0.0], []
 
     def draw(history):

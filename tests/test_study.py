@@ -5,6 +5,7 @@ import json
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import event
 
 from nas.errors import TrialError
 from nas.experiment import Experiment
@@ -71,11 +72,8 @@ class Kill(BaseException):
     """Stands for a kill of the process at some place."""
 
 
-def kill_at(study, method, monkeypatch):
-    def die(*args, **kwargs):
-        raise Kill
-
-    monkeypatch.setattr(study, method, die)
+def die(*args, **kwargs):
+    raise Kill
 
 
 def test_the_dashboard_sees_named_objectives_and_every_trial_with_its_state(run, reopen):
@@ -161,12 +159,10 @@ def test_a_trial_that_is_running_when_the_process_dies_is_unfinished_and_runs_ag
 
 
 @pytest.mark.parametrize("end", ["tell", "fail"])
-def test_a_result_that_is_half_written_when_the_process_dies_leaves_the_trial_running(
-    reopen, monkeypatch, end
-):
+def test_a_result_that_is_half_written_when_the_process_dies_leaves_the_trial_running(reopen, end):
     study = reopen()
     asked = study.ask()
-    kill_at(study, "_set_state", monkeypatch)
+    event.listen(study._database.engine, "commit", die)
     with pytest.raises(Kill):
         study.tell(0, VALUES, 1.0) if end == "tell" else study.fail(0, BAD_LUCK, 1.0)
     again = reopen()
@@ -179,10 +175,10 @@ def test_a_result_that_is_half_written_when_the_process_dies_leaves_the_trial_ru
     assert record.values["accuracy"] == 0.5
 
 
-def test_a_proposal_that_is_not_stored_when_the_process_dies_is_made_again(run, reopen, monkeypatch):
+def test_a_proposal_that_is_not_stored_when_the_process_dies_is_made_again(run, reopen):
     study = reopen()
     study.ask()
-    kill_at(study, "_store", monkeypatch)
+    event.listen(study._database.engine, "commit", die)
     with pytest.raises(Kill):
         study.ask()
     written = json.loads((run.trial(1) / "architecture.json").read_text())

@@ -12,6 +12,7 @@ from nas.results.charts import axes, curves_chart, front_chart, progress_chart, 
 from nas.results.figures import figure
 from nas.results.progress import Scale, volumes
 from nas.results.records import COMPLETE, Candidate, History, Record
+from nas.results.rows import Rows
 from nas.results.selections import fusing, parts
 
 CHARTS_EVERY_SECONDS = 2.0
@@ -23,11 +24,13 @@ class Notes:
 
     Args:
         study: The study in Optuna's storage.
+        rows: Writes into it.
         trial_id: From the number of a trial to its id in the storage.
     """
 
-    def __init__(self, study: optuna.Study, trial_id: Callable[[int], int]) -> None:
+    def __init__(self, study: optuna.Study, rows: Rows, trial_id: Callable[[int], int]) -> None:
         self.study = study
+        self.rows = rows
         self.trial_id = trial_id
         self._due = 0.0
         self._stale = False
@@ -37,9 +40,7 @@ class Notes:
         study_id, trial_id = self.study._study_id, self.trial_id(record.number)
         picture = f"/artifacts/{study_id}/{trial_id}/{identifier(record.number, WIRING)}"
         # As `save_note`, which reads the notes of all trials to write one.
-        entries = split_body(note(record, history, picture), trial_id) | {note_ver_key(trial_id): 1}
-        for key, value in entries.items():
-            self.study._storage.set_study_system_attr(study_id, key, value)
+        self.rows.annotate(split_body(note(record, history, picture), trial_id) | {note_ver_key(trial_id): 1})
         self._stale = True
 
     def refresh(self, history: History) -> None:

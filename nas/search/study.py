@@ -26,11 +26,12 @@ from nas.results.records import (
     History,
     Record,
 )
+from nas.results.rows import Rows
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.stored import open_storage, read_record, read_records
 from nas.search.claims import Claims, Sole
 from nas.search.proposals import Proposals, unfinished
-from nas.search.samplers._optuna import STATES, note_constraints, parameters
+from nas.search.samplers._optuna import STATES, parameters
 from nas.seeds import derive
 
 ENDINGS = {"constraint": REJECTED, "pruned": PRUNED}  # by kind of the error; any other is a failure
@@ -82,6 +83,7 @@ class Study:
                 study.set_metric_names(list(self.objectives))
         self.stored = study
         self._id = study._study_id
+        self.rows = Rows(self._database, self._id)
         stored = study.get_trials(deepcopy=False)
         self._trial_ids = [trial._trial_id for trial in stored]
         self._distributions: dict[str, BaseDistribution] = {}
@@ -295,7 +297,8 @@ class Study:
             },
             system_attrs=artifacts.entries(record.number),
         )
-        return self._storage.create_new_trial(self._id, template_trial=trial)
+        trial.number = record.number
+        return self.rows.add(trial)
 
     def _name(self, path: str, distribution: BaseDistribution) -> str:
         """What the database calls a decision: by another name once its choices have changed.
@@ -324,8 +327,7 @@ class Study:
             self.claims.drop(trial_id)
 
     def _write(self, record: Record, values: list[float] | None) -> None:
-        """Write the result; the change of state is last, and is what makes the trial finished."""
-        trial_id = self._trial_ids[record.number]
+        """Write the result, in whole or not at all."""
         details: dict[str, Any] = {
             name: value for name, value in record.values.items() if name not in self.objectives
         }
@@ -335,16 +337,17 @@ class Study:
             details["failure"] = list(record.failure)
         if record.wiring:
             details["wiring"] = record.wiring
-        for name, value in details.items():
-            self._storage.set_trial_user_attr(trial_id, name, value)
-        note_constraints(self.stored, trial_id, self.history.excesses(record))
-        self._set_state(record.number, STATES[record.state], values)
+        excesses = self.history.excesses(record)
+        ended = create_trial(
+            state=STATES[record.state], values=values, user_attrs=details, constraints=excesses
+        )
+        self.rows.end(self._trial_ids[record.number], ended)
         self.records[record.number] = record
         self._told += 1
         self._log(record, _ending(record))
 
-    def _set_state(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
-        self._storage.set_trial_state_values(self._trial_ids[number], state, values)
+    def _set_state(self, number: int, state: TrialState) -> None:
+        self._storage.set_trial_state_values(self._trial_ids[number], state)
 
 
 def _ending(record: Record) -> str:
