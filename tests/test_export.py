@@ -4,132 +4,75 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from exports import MODALITIES, TASKS, Example, covering, own
 from safetensors.torch import load_file, save_file
 from searches import ENVIRONMENT
 
 import nas
 from nas import export, retrain
-from nas.datasets import Batch
 from nas.errors import RequestError
-from nas.modality import ModalitySpec, Task
-from nas.network import build
-from nas.registry import available
 from nas.results import export as exporting
 from nas.results.conversion import convert, largest_difference
 from nas.results.export import TOLERANCE
-from nas.results.exported import Description, to_safetensors
+from nas.results.exported import to_safetensors
 from nas.results.figures import figure, with_deviation
 from nas.results.formats import FILES
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
 from nas.space import Architecture
+from nas.sparse.backends import BACKENDS
 
-MODALITIES = {
-    "image": ModalitySpec("image", (1, 8, 8)),
-    "audio": ModalitySpec("audio", (1, 16, 16)),
-    "text": ModalitySpec("text", (6,), 9),
-}
-TASK = Task("classification", ("a", "b", "c"))
-SET = {"set": {}}
-CONNECTORS = {
-    "none": {},
-    "fixed": {"layers": 1, "topology": {"watts_strogatz": {"k": 4, "beta": 0.3}}, "rewiring": {"none": {}}},
-    "learned": {"layers": 2, "topology": {"learnable_watts_strogatz": {"k": 4}}, "rewiring": SET},
-}
+PLAIN = Example({})
+SETTINGS = {"layers": 1, "topology": {"watts_strogatz": {"k": 4}}, "rewiring": {"none": {}}}
+WIRED = Example({}, {"connector": {"small_world": SETTINGS}})
 
 
-def described(fusion="concat", connector="none", modalities=MODALITIES, **slots):
-    settings = CONNECTORS[connector]
-    tree = {
-        "dim": 8,
-        "encoders": {
-            name: {
-                "cnn"
-                if spec.kind == "image"
-                else "spectrogram_cnn"
-                if spec.kind == "audio"
-                else "attention": {}
-            }
-            for name, spec in modalities.items()
-        },
-        "connector": {"small_world": settings} if settings else {"none": {}},
-        "fusion": {fusion: {}},
-        "head": {"linear": {}},
-    }
-    return Description(Architecture(tree | slots), modalities, TASK)
+@pytest.mark.parametrize("example", list(covering()), ids=lambda example: example.names["fusion"])
+def test_every_component_is_exported_for_any_number_of_samples(example):
+    network, batch, description = example.build(), example.batch(), example.description
+    for format in ("safetensors", "onnx"):  # onnx is made of what torch-export writes
+        content = convert(format, network, description, batch)
+        assert largest_difference(format, content, network, batch) < TOLERANCE
 
 
-def made(description, seed=3):
-    return build(description.architecture, description.modalities, description.task, seed=seed).eval()
+def test_the_exported_networks_hold_every_component():
+    held = {name for example in covering() for name in example.names.values()}
+    for kind in ("encoder", "topology", "fusion", "head"):
+        assert set(own(kind)) <= held, kind
+    assert {*TASKS, *BACKENDS, *MODALITIES} <= held | {slot for e in covering() for slot in e.names}
 
 
-def samples(modalities=MODALITIES, count=5):
-    torch.manual_seed(4)
-    inputs = {
-        name: torch.randint(1, spec.vocabulary, (count, *spec.shape))
-        if spec.kind == "text"
-        else torch.randn(count, *spec.shape)
-        for name, spec in modalities.items()
-    }
-    mask = torch.arange(6) < torch.randint(1, 7, (count, 1))
-    return Batch(
-        inputs, torch.zeros(count, dtype=torch.long), {"text": mask} if "text" in inputs else {}, None
-    )
-
-
-def takes(fusion, modalities):
-    """Whether a fusion can join so many modalities."""
-    try:
-        nas.create("fusion", fusion, dims=[8] * len(modalities))
-    except ValueError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("format", ["safetensors", "onnx"])  # onnx is made of what torch-export writes
-@pytest.mark.parametrize("fusion", available("fusion"))
-def test_every_fusion_is_exported_for_any_number_of_samples(fusion, format):
-    names = list(MODALITIES) if takes(fusion, MODALITIES) else list(MODALITIES)[:2]
-    modalities = {name: MODALITIES[name] for name in names}
-    description = described(fusion, "fixed", modalities)
-    network, batch = made(description), samples(modalities)
-    content = convert(format, network, description, batch)
-    assert largest_difference(format, content, network, batch) < TOLERANCE
-
-
-@pytest.mark.parametrize("format", FILES)
-@pytest.mark.parametrize("head", available("head"))
-def test_every_head_is_exported_with_wiring_that_was_learned_and_has_changed(head, format):
-    description = described(connector="learned", head={head: {}})
-    network, batch = made(description), samples()
-    for layer in network.connector.layers:
-        layer.freeze()
-        layer.rewire(torch.arange(len(layer.weight)) > 2)
-    content = convert(format, network, description, batch)
-    assert largest_difference(format, content, network, batch) < TOLERANCE
+@pytest.mark.parametrize(
+    "slots",
+    [{"stand_in": "learned"}, {"encoders": {"vector": {"mlp": {"sparsify": {"topology": "erdos_renyi"}}}}}],
+)
+def test_a_network_with_stand_ins_or_sparse_encoders_is_exported_by_torch_itself(slots):
+    example = Example({}, slots, missing=True)
+    network, batch = example.build(), example.batch()
+    content = convert("torch-export", network, example.description, batch)
+    assert largest_difference("torch-export", content, network, batch) < TOLERANCE
 
 
 def test_a_difference_is_seen():
-    description = described()
-    content = convert("safetensors", made(description), description, samples())
-    assert largest_difference("safetensors", content, made(description, seed=5), samples()) > TOLERANCE
+    content = convert("safetensors", PLAIN.build(), PLAIN.description, PLAIN.batch())
+    assert largest_difference("safetensors", content, PLAIN.build(seed=5), PLAIN.batch()) > TOLERANCE
 
 
 def test_a_loaded_network_is_the_trained_one_with_its_edges(tmp_path):
-    description = described(connector="fixed")
-    network = made(description)
+    network, batch = WIRED.build(), WIRED.batch()
     [layer] = network.connector.layers
-    layer.rewire(torch.arange(len(layer.weight)) % 3 > 0)
-    (tmp_path / "weights.safetensors").write_bytes(to_safetensors(network, description))
+    (tmp_path / "weights.safetensors").write_bytes(to_safetensors(network, WIRED.description))
     for path in (tmp_path, tmp_path / "weights.safetensors", str(tmp_path)):
         loaded = nas.load(path)
         assert not loaded.training
         assert loaded.connector.layers[0].edges == layer.edges
-        torch.testing.assert_close(loaded(samples().inputs), network(samples().inputs), rtol=0, atol=0)
+        outputs = network(batch.inputs, batch.masks)
+        torch.testing.assert_close(loaded(batch.inputs, batch.masks), outputs, rtol=0, atol=1e-6)
 
 
 def test_what_is_no_export_is_refused(tmp_path):
@@ -144,21 +87,26 @@ def test_what_is_no_export_is_refused(tmp_path):
 
 
 def test_a_network_of_an_unknown_component_asks_for_its_plugin(tmp_path):
-    description = described()
-    strange = description.architecture.to_data() | {"fusion": {"stranger": {}}}
+    description = PLAIN.description
+    strange = Architecture(description.architecture.to_data() | {"fusion": {"stranger": {}}})
     file = tmp_path / "x.safetensors"
-    needing = Description(Architecture(strange), MODALITIES, TASK, ("stranger.py",))
-    file.write_bytes(to_safetensors(made(description), needing))
+    needing = replace(description, architecture=strange, plugins=("stranger.py",))
+    file.write_bytes(to_safetensors(PLAIN.build(), needing))
     with pytest.raises(RequestError, match=r"'stranger'.*Plugins of its search: stranger\.py"):
         nas.load(file)
 
 
 def test_a_network_that_a_format_cannot_express_is_refused_with_the_reason(monkeypatch):
-    description = described()
-    network = made(description)
-    monkeypatch.setattr(network.head, "forward", lambda x: x if x.sum().item() > 0 else -x)
-    with pytest.raises(RequestError, match="cannot be expressed as torch-export: "):
-        convert("torch-export", network, description, samples())
+    network = PLAIN.build()
+    reasons = {
+        "torch-export": (lambda x: x if x.sum().item() > 0 else -x, "data-dependent"),
+        "torch-export ": (lambda x: x.reshape(len(x), -1), "write x.shape\\[0\\] where it says len"),
+        "onnx": (lambda x: x.sort(dim=1, stable=True).values, "ONNX has no counterpart of aten.sort"),
+    }
+    for format, (forward, reason) in reasons.items():
+        monkeypatch.setattr(network.head, "forward", forward)
+        with pytest.raises(RequestError, match=f"cannot be expressed as {format.strip()}: .*{reason}"):
+            convert(format.strip(), network, PLAIN.description, PLAIN.batch())
 
 
 # The command

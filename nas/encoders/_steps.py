@@ -65,7 +65,7 @@ def channels_of(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """
     if x.shape[1:-1] != shape[:-1] or x.ndim != len(shape) + 1:
         raise ValueError(f"{tuple(x.shape)} is not a batch of sounds of shape {('batch', *shape)}")
-    return x.reshape(len(x), math.prod(shape[:-1]), x.shape[-1])
+    return x.reshape(x.shape[0], math.prod(shape[:-1]), x.shape[-1])
 
 
 def any_real(mask: Tensor, stride: int) -> Tensor:

@@ -65,10 +65,8 @@ class GRUEncoder(nn.Module):
 
 def _read(network: nn.GRU, vectors: Tensor, real: Tensor) -> Tensor:
     """States `(B, T, width)` of a network that reads the real vectors before all others."""
-    order = (~real).int().argsort(dim=1, stable=True)
-    states, _ = network(_taken(vectors, order))
-    return _taken(states, order.argsort(1))
-
-
-def _taken(vectors: Tensor, order: Tensor) -> Tensor:
-    return vectors.gather(1, order[..., None].expand(vectors.shape))
+    place = torch.where(real, real.cumsum(1), real.sum(1, keepdim=True) + (~real).cumsum(1)) - 1
+    index = place[..., None].expand(vectors.shape)
+    states, _ = network(torch.zeros_like(vectors).scatter(1, index, vectors))
+    read: Tensor = states.gather(1, index)
+    return read

@@ -50,7 +50,7 @@ class HuggingFaceEncoder(PretrainedEncoder):
     def features(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Hidden states `(B, T, width)` of token ids `(B, T)`."""
         real = real_tokens(x, mask)
-        if not len(x):  # which some models cannot read
+        if not x.shape[0]:  # which some models cannot read
             return self.project.weight.new_zeros(*x.shape, self.project.in_features)
         attended = real.clone()
         attended[:, 0] |= ~real.any(1)  # of an empty text one, lest a softmax over nothing be NaN

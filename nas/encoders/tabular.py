@@ -64,6 +64,6 @@ class TabularEncoder(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Vectors `(B, features)` to a token per column, `(B, T, dim)`."""
         products = x[..., None] * self.weight
-        columns = products.new_zeros(len(x), *self.bias.shape).index_add(1, self.token_of, products)
+        columns = products.new_zeros(x.shape[0], *self.bias.shape).index_add(1, self.token_of, products)
         tokens: Tensor = self.project(self.stack(columns + self.bias))
         return tokens

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -64,8 +65,23 @@ def convert(format: str, network: Network, description: Description, batch: Batc
             program = _program(network, batch)
             return _CONVERTERS[format](program, description, list(inputs_of(batch)))
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise RequestError(f"the network cannot be expressed as {format}: {reason[0]}") from None
+        raise RequestError(f"the network cannot be expressed as {format}: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    """Why an exporter gave up: what its message has in its middle, or the first line of the first cause."""
+    message = str(error)
+    if operation := re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", message):
+        return f"ONNX has no counterpart of {operation[1]}; torch-export and safetensors need none"
+    if samples := re.search(r"specialized it to be a constant \((\d+)\)", message):
+        return (
+            f"a component takes the number of samples for a constant, here {samples[1]}; "
+            "in its code write x.shape[0] where it says len(x) or int(…)"
+        )
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0]
 
 
 def _program(network: Network, batch: Batch) -> Any:

@@ -98,18 +98,13 @@ def missing_curve(
         score: What is measured.
     """
 
-    def at(rate: float) -> float:
-        lots = _Lots(derive(seed, "missing", modality))
+    def without(batch: Batch, rate: float, lots: _Lots) -> Batch:
+        there = presence(batch, len(network.modalities)).clone()
+        taken = lots.uniform(len(batch.labels)).to(there.device) < rate
+        there[:, network.modalities.index(modality)] &= ~taken
+        return replace(batch, present=there)
 
-        def change(batch: Batch) -> Batch:
-            there = presence(batch, len(network.modalities)).clone()
-            taken = lots.uniform(len(batch.labels)).to(there.device) < rate
-            there[:, network.modalities.index(modality)] &= ~taken
-            return replace(batch, present=there)
-
-        return score(*predict(network, split, change=change))
-
-    return {rate: at(rate) for rate in rates}
+    return _curve(network, split, rates, without, derive(seed, "missing", modality), score)
 
 
 def noise_curve(
@@ -134,16 +129,11 @@ def noise_curve(
         score: What is measured.
     """
 
-    def at(level: float) -> float:
-        lots = _Lots(derive(seed, "noise", modality))
+    def with_noise(batch: Batch, level: float, lots: _Lots) -> Batch:
+        noisy = _noisy(batch.inputs[modality], level, lots)
+        return replace(batch, inputs=dict(batch.inputs) | {modality: noisy})
 
-        def change(batch: Batch) -> Batch:
-            noisy = _noisy(batch.inputs[modality], level, lots)
-            return replace(batch, inputs=dict(batch.inputs) | {modality: noisy})
-
-        return score(*predict(network, split, change=change))
-
-    return {level: at(level) for level in levels}
+    return _curve(network, split, levels, with_noise, derive(seed, "noise", modality), score)
 
 
 def calibration(outputs: Tensor, labels: Tensor, bins: int = BINS) -> dict[str, Any]:
@@ -262,6 +252,23 @@ class _Lots:
 
 def _with(network: Network, split: Split, chosen: Collection[str]) -> tuple[Tensor, Tensor]:
     return predict(network, split, change=lambda batch: keep_only(batch, network.modalities, chosen))
+
+
+def _curve(
+    network: Network,
+    split: Split,
+    steps: Sequence[float],
+    changed: Callable[[Batch, float, _Lots], Batch],
+    seed: int,
+    score: Score,
+) -> dict[float, float]:
+    """The score by step, where `changed` says what a step makes of a batch; all steps draw the same lots."""
+
+    def at(step: float) -> float:
+        lots = _Lots(seed)
+        return score(*predict(network, split, change=lambda batch: changed(batch, step, lots)))
+
+    return {step: at(step) for step in steps}
 
 
 def _noisy(values: Tensor, level: float, lots: _Lots) -> Tensor:
