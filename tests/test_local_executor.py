@@ -165,7 +165,7 @@ def test_a_trial_that_takes_too_long_fails_and_its_worker_is_replaced(tmp_path):
         assert (failed.number, failed.error.kind) == (0, "time_limit")
         assert failed.error.message == "it took longer than 0.5 seconds"
         assert failed.seconds > 0.5
-        executor._time_limit = DEADLINE_SECONDS
+        executor._workers[0].time_limit = DEADLINE_SECONDS
         executor.submit([Job(1, 1, architecture("good"), tmp_path / "1")])
         assert isinstance(run_all_submitted(executor)[-1], Completed)
         pids.append(executor._workers[0].process.pid)
@@ -173,6 +173,22 @@ def test_a_trial_that_takes_too_long_fails_and_its_worker_is_replaced(tmp_path):
         executor.close()
     assert pids[0] != pids[1]
     assert not any(alive(pid) for pid in pids)
+
+
+def test_a_worker_that_hangs_before_it_has_begun_is_replaced_and_its_job_is_not_lost(tmp_path):
+    data = load_experiment(write_search(tmp_path))[0].to_data() | {"constraints": {}}
+    executor = LocalExecutor(data, [Share(1)], tmp_path / "workers.log", time_limit=1)
+    try:
+        worker = executor._workers[0]
+        wait_until(lambda: executor.wait(0.1) or worker.ready, "the worker is ready")
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        executor._time_limit = DEADLINE_SECONDS  # of the one that comes
+        reports = run_all(executor, [Job(0, 100, architecture("good"), tmp_path / "0")])
+        assert isinstance(reports[-1], Completed)
+        assert executor._workers[0] is not worker
+        assert not alive(worker.process.pid)
+    finally:
+        executor.close()
 
 
 def test_the_jobs_of_a_group_report_on_their_own(tmp_path):

@@ -19,6 +19,7 @@ from nas.search.executors import Failed, Job, Report
 from nas.search.executors._worker import TOO_LARGE, Share, report, work
 
 START_ATTEMPTS = 3
+LEAST_SECONDS = 5.0  # that a ready worker has to begin, on a busy machine too
 
 
 @dataclass
@@ -26,12 +27,13 @@ class _Worker:
     process: SpawnProcess
     connection: Connection
     share: Share
+    time_limit: float
     ready: bool = False
     waiting: list[Job] = field(default_factory=list)
     running: list[Job] = field(default_factory=list)
     started: float = 0.0
     limit: float = math.inf
-    overdue: bool = False
+    killed: bool = False
     sent: bool = False
 
     @property
@@ -43,12 +45,25 @@ class _Worker:
         """Whether nothing else may run on its device."""
         return any(job.alone for job in [*self.waiting, *self.running])
 
-    def start(self, numbers: Sequence[int], limit: float | None) -> None:
+    @property
+    def overdue(self) -> bool:
+        """Whether it has taken too long over its jobs, or to begin them once it was ready."""
+        works = self.running or (self.sent and self.ready)
+        return bool(works) and time.perf_counter() - self.started > self.limit
+
+    def start(self, numbers: Sequence[int]) -> None:
         """These jobs have begun; together they may take as long as one after another."""
         self.running = [job for job in self.waiting if job.number in numbers]
         self.waiting = [job for job in self.waiting if job.number not in numbers]
-        self.started = time.perf_counter()
-        self.limit = math.inf if limit is None else limit * len(self.running)
+        self.set_clock(self.time_limit * len(self.running))
+
+    def set_clock(self, limit: float) -> None:
+        """Give it so many seconds from now on."""
+        self.started, self.limit = time.perf_counter(), limit
+
+    def expect_start(self) -> None:
+        """Give it the time of a job to begin what it is sent, which takes a moment unless it hangs."""
+        self.set_clock(max(self.time_limit, LEAST_SECONDS))
 
     def end(self, number: int) -> None:
         self.running = [job for job in self.running if job.number != number]
@@ -79,7 +94,7 @@ class LocalExecutor:
     ) -> None:
         self._experiment = experiment
         self._log = log
-        self._time_limit = time_limit
+        self._time_limit = math.inf if time_limit is None else time_limit
         self._memory_limit = memory_limit
         self._deaths_at_start = 0
         self._workers = [self._spawn(share) for share in shares]
@@ -114,6 +129,7 @@ class LocalExecutor:
             busy = worker.alone and not all(other.idle for other in self._neighbours(worker))
             if worker.waiting and not worker.sent and not busy:
                 worker.sent = True
+                worker.expect_start()
                 with suppress(OSError):  # it has just died: `wait` finds out and reports
                     worker.connection.send(worker.waiting)
 
@@ -126,16 +142,13 @@ class LocalExecutor:
         reports: list[Report] = []
         for worker in {id(waiting[item]): waiting[item] for item in ready}.values():
             reports += self._receive(worker)
-        for worker in [worker for worker in self._workers if self._is_overdue(worker)]:
-            worker.overdue = True
+        for worker in [worker for worker in self._workers if worker.overdue]:
+            worker.killed = True
             worker.process.kill()
             worker.process.join()
             reports += self._receive(worker)  # it may have ended in time, and have been killed idle
         self._send()
         return reports
-
-    def _is_overdue(self, worker: _Worker) -> bool:
-        return bool(worker.running) and time.perf_counter() - worker.started > worker.limit
 
     def answer(self, number: int, stop: bool) -> None:
         """Let a trial that has reported progress go on, or end as pruned."""
@@ -171,10 +184,11 @@ class LocalExecutor:
         match message:
             case ("ready",):
                 worker.ready = True
+                worker.expect_start()
                 self._deaths_at_start = 0
                 return None
             case ("started", numbers):
-                worker.start(numbers, self._time_limit)
+                worker.start(numbers)
                 return None
             case ("completed" | "failed", number, *_):
                 worker.end(number)
@@ -192,7 +206,7 @@ class LocalExecutor:
                 raise RuntimeError(f"workers die before they are ready ({cause}); see {self._log}")
         replacement.waiting = worker.waiting
         error = TrialError("lost_worker", f"the worker process died: {cause}")
-        if worker.overdue:
+        if worker.killed:
             error = TrialError("time_limit", f"it took longer than {worker.limit:g} seconds")
         if worker.process.exitcode == TOO_LARGE:
             error = TrialError("out_of_memory", f"its worker took more than {self._memory_limit:g} GB")
@@ -207,7 +221,7 @@ class LocalExecutor:
         with _deaf_to_ctrl_c():
             process.start()
         theirs.close()
-        return _Worker(process, ours, share)
+        return _Worker(process, ours, share, self._time_limit)
 
 
 @contextmanager
