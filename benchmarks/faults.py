@@ -1,11 +1,12 @@
 """What faults cost: processes killed, hung or leaking in the middle of a real search.
 
-    python benchmarks/faults.py [--times 3] [--faults worker driver hang leak ray_actor ray_driver ray_node]
+    python benchmarks/faults.py [--times 3] [--faults worker driver database disk hang leak ray_actor …]
 
-Every fault strikes while a trial runs, at a moment of its own. The search goes on by itself, or with
-`--resume` after the driver was killed, and is compared with one that nothing has struck. One JSON line per
-fault: the times tried, completed trials that were lost (or changed), how many searches ended with the
-values of the undisturbed one, processes that were left, and seconds until the next trial had ended.
+Every fault strikes while a trial runs, at a moment of its own. The search goes on by itself, or by
+`--resume` where the fault has ended it, and is compared with one that nothing has struck. One JSON
+line per fault: the times tried, completed trials that were lost (or changed), how many searches ended
+with the values of the undisturbed one, processes that were left, and seconds until the next trial had
+ended.
 """
 
 import argparse
@@ -19,15 +20,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from overhead import PLUGIN
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from postgresql import started_server
+
 TRIALS = 5
 DEADLINE_SECONDS = 600
+INTERRUPTED = 130  # exit code of a search that can be resumed
 
 SLOW = (
     PLUGIN
@@ -66,7 +72,7 @@ plugins: [slow.py]
 space: {dim: {int: [16, 32]}, fusion: {choice: [concat, gate, early]}, connector: none}
 search: {sampler: random, trials: %d}
 training: {epochs: 3, batch_size: 4}
-execution: {workers: 1, retries: {lost_worker: 2, time_limit: 1}}
+execution: {workers: 1, retries: {lost_worker: 2, time_limit: 2}}
 """
 
 
@@ -74,7 +80,7 @@ class Search:
     """A search in a process of its own, and all that it has started."""
 
     def __init__(self, folder: Path, run: Path, *overrides: str, resume: bool = False) -> None:
-        self.run = run
+        self.folder, self.run = folder, run
         command = [sys.executable, "-m", "nas.search", str(folder / "faults.yaml"), "--run-dir", str(run)]
         command += ["--resume"] if resume else []
         for override in overrides:
@@ -120,83 +126,147 @@ def alive(pid: int) -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE_SECONDS
+def wait_until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> None:
+    end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError("the search has not gone on")
         time.sleep(0.02)
 
 
-def kill_worker(search: Search, folder: Path, which: str = "spawn_main", how: int = signal.SIGKILL) -> None:
-    for pid, line in search.started().items():
-        if which in line:
-            os.kill(pid, how)
+def kill(search: Search, which: str = "spawn_main", how: int = signal.SIGKILL) -> None:
+    """Send a signal to the processes of a search whose command line says `which`."""
+    struck = [pid for pid, line in search.started().items() if which in line]
+    assert struck, f"no process {which} to kill"
+    for pid in struck:
+        os.kill(pid, how)
 
 
-FAULTS: dict[str, tuple[tuple[str, ...], Callable[[Search, Path], Any]]] = {
-    "worker": ((), kill_worker),
-    "driver": ((), lambda search, folder: search.process.kill()),
-    "hang": (
-        ("execution.time_limit=20",),
-        lambda search, folder: kill_worker(search, folder, how=signal.SIGSTOP),
-    ),
-    "leak": (("execution.memory_limit=1.5",), lambda search, folder: (folder / "leak").touch()),
-    "ray_actor": (
-        ("execution.backend=ray",),
-        lambda search, folder: kill_worker(search, folder, "ray::Trials"),
-    ),
-    "ray_driver": (("execution.backend=ray",), lambda search, folder: search.process.kill()),
-    "ray_node": (("execution.backend=ray",), lambda search, folder: None),
-}
+def end(search: Search) -> None:
+    """Kill the driver; what it has started has to end by itself."""
+    started = search.started()
+    search.process.kill()
+    search.process.wait()
+    wait_until(lambda: not any(map(alive, started)))
 
 
-def strike(name: str, folder: Path, run: Path, expected: list[list[str]], moment: float) -> dict[str, Any]:
-    overrides, fault = FAULTS[name]
-    cluster, node = start_cluster() if name == "ray_node" else (None, None)
-    if cluster is not None:
-        overrides = (*overrides, f"execution.address={cluster.address}")
-    search = Search(folder, run, *overrides)
-    search.wait_for(2)
-    time.sleep(moment)
-    before, started, struck = search.told(), search.started(), time.monotonic()
-    if cluster is not None:
-        cluster.remove_node(node, allow_graceful=False)
-        cluster.add_node(num_cpus=1)
-    else:
-        fault(search, folder)
-    if name.endswith("driver"):
-        search.process.wait()
-        wait_until(lambda: not any(map(alive, started)))
-        search = Search(folder, run, *overrides, resume=True)
-    search.wait_for(len(before) + 1)
-    recovered = time.monotonic() - struck
-    started |= search.started()
-    assert search.process.wait(DEADLINE_SECONDS) == 0
-    with suppress(TimeoutError):
-        wait_until(lambda: not any(map(alive, started)))
-    after = search.told()
-    if cluster is not None:
-        import ray
-
-        ray.shutdown()
-        cluster.shutdown()
-    return {
-        "lost": sum(after.get(trial) != when for trial, when in before.items()),
-        "same": rows(run) == expected,
-        "left": sum(map(alive, started)),
-        "seconds": recovered,
-    }
+Surroundings = AbstractContextManager[tuple[Any, tuple[str, ...]]]
 
 
-def start_cluster() -> tuple[Any, Any]:
+@contextmanager
+def cluster(run: Path) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """A Ray cluster whose head runs no trials, and how a search is told of it."""
     from nas.search.executors.ray import settle
 
     settle("local")
+    import ray
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    return cluster, cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1)
+    yield cluster, ("execution.backend=ray", f"execution.address={cluster.address}")
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def lose_node(search: Search, cluster: Any) -> None:
+    """A node dies, and another one comes."""
+    [node] = cluster.worker_nodes
+    cluster.remove_node(node, allow_graceful=False)
+    cluster.add_node(num_cpus=1)
+
+
+@contextmanager
+def database(run: Path) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """A PostgreSQL server, and how a search is told of it."""
+    with started_server() as server:
+        yield server, (f"search.storage={server.url()}", "search.lease=120")
+
+
+def lose_database(search: Search, server: Any) -> None:
+    """The server dies, and is there again a while later."""
+    server.kill()
+    time.sleep(3)
+    server.start()
+
+
+@contextmanager
+def small_disk(run: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """The run directory is on a disk of its own; needs the right to mount one."""
+    disk = run.parent
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32M", "nas", str(disk)], check=True)
+    yield disk, ()
+    subprocess.run(["umount", disk], check=True)
+
+
+def fill_disk(search: Search, disk: Path) -> None:
+    """Nothing can be written any more until the search has ended."""
+    filler = disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    assert search.process.wait(DEADLINE_SECONDS) == INTERRUPTED
+    filler.unlink()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a search.
+
+    Args:
+        strikes: Lets it happen, to a search and to what is around it.
+        overrides: What the experiment is told beside.
+        resumed: Whether the search ends by it, and is resumed.
+        surroundings: What has to be around the search, and what it is told of that.
+    """
+
+    strikes: Callable[[Search, Any], Any]
+    overrides: tuple[str, ...] = ()
+    resumed: bool = False
+    surroundings: Callable[[Path], Surroundings] = lambda run: nullcontext((None, ()))
+
+
+RAY = ("execution.backend=ray", "execution.max_concurrent=1")
+FAULTS = {
+    "worker": Fault(lambda search, _: kill(search)),
+    "driver": Fault(lambda search, _: end(search), resumed=True),
+    "database": Fault(lose_database, surroundings=database),
+    "disk": Fault(fill_disk, resumed=True, surroundings=small_disk),
+    "hang": Fault(lambda search, _: kill(search, how=signal.SIGSTOP), ("execution.time_limit=30",)),
+    "leak": Fault(
+        lambda search, _: (search.folder / "leak").touch(),
+        ("execution.memory_limit=1.5",),
+    ),
+    "ray_actor": Fault(lambda search, _: kill(search, "ray::Trials"), RAY),
+    "ray_driver": Fault(lambda search, _: end(search), RAY, resumed=True),
+    "ray_node": Fault(lose_node, surroundings=cluster),
+}
+
+
+def strike(fault: Fault, folder: Path, run: Path, expected: list[list[str]], moment: float) -> dict[str, Any]:
+    """Let a fault happen to a search, `moment` seconds after the second trial has ended."""
+    run.parent.mkdir()
+    with fault.surroundings(run) as (around, told):
+        search = Search(folder, run, *fault.overrides, *told)
+        search.wait_for(2)
+        time.sleep(moment)
+        before, started, struck = search.told(), search.started(), time.monotonic()
+        fault.strikes(search, around)
+        if fault.resumed:
+            search = Search(folder, run, *fault.overrides, *told, resume=True)
+        search.wait_for(len(before) + 1)
+        recovered = time.monotonic() - struck
+        started |= search.started()
+        assert search.process.wait(DEADLINE_SECONDS) == 0
+        with suppress(TimeoutError):
+            wait_until(lambda: not any(map(alive, started)), 60)
+        after = search.told()
+        return {
+            "lost": sum(after.get(trial) != when for trial, when in before.items()),
+            "same": rows(run) == expected,
+            "left": sum(map(alive, started)),
+            "seconds": recovered,
+        }
 
 
 def rows(run: Path) -> list[list[str]]:
@@ -220,7 +290,7 @@ def main() -> None:
         expected = rows(folder / "undisturbed")
         for fault in arguments.faults:
             found = [
-                strike(fault, folder, folder / f"{fault}{number}", expected, moments.random())
+                strike(FAULTS[fault], folder, folder / f"{fault}{number}" / "run", expected, moments.random())
                 for number in range(arguments.times)
             ]
             seconds = [one["seconds"] for one in found]

@@ -73,6 +73,8 @@ class Trial:
         on_measured: Called before the training with the objectives that are known by then.
         ancestor: Folder of the trial from whose weights the training starts; None: from scratch.
         fold: Which fold of the samples to measure on.
+        checkpoint: File in which it keeps its state, and from which it goes on if it is there; see
+            `Evaluator`. None keeps none.
     """
 
     architecture: Architecture
@@ -81,6 +83,7 @@ class Trial:
     on_measured: Callable[[Mapping[str, float]], None] = lambda cheap: None
     ancestor: Path | None = None
     fold: int = 0
+    checkpoint: Path | None = None
 
 
 class Evaluator:
@@ -93,6 +96,8 @@ class Evaluator:
         constraints: Bounds on cheap objectives, such as `{"parameters": "<= 200000"}`.
         device: Where networks are trained.
         validation: Which samples networks are measured on.
+        checkpoint_every: Epochs after which a trial that trains alone, as a whole network, keeps its state;
+            0 for never.
 
     Raises:
         RequestError: The dataset cannot be divided into the folds that are asked for.
@@ -106,11 +111,13 @@ class Evaluator:
         constraints: Mapping[str, str] | None = None,
         device: torch.device | str = "cpu",
         validation: Validation = Validation(),  # noqa: B008 - frozen
+        checkpoint_every: int = 0,
     ) -> None:
         self.dataset = dataset
         self.training = training
         self.constraints = constraints or {}
         self.device = torch.device(device)
+        self.checkpoint_every = checkpoint_every
         names = [name for name in available("objective") if getattr(get("objective", name), "logged", False)]
         self.objectives = {
             name: create("objective", name) for name in [*objectives, *names, *self.constraints]
@@ -265,14 +272,16 @@ class Evaluator:
         trial: Trial,
         settings: Training,
         on_epoch: Callable[[Epoch], None],
+        state: Mapping[str, Any] | None = None,
     ) -> None:
-        """Train a network alone, on the samples of its fold."""
+        """Train a network alone, on the samples of its fold; from the beginning, or from a state."""
         fold, splits = trial.fold, self.folds[trial.fold]
         if settings.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with products(settings.precision):
             if settings.encoders == "joint":
-                train(network, splits["train"], splits["validation"], settings, trial.seed, on_epoch)
+                parts = splits["train"], splits["validation"]
+                train(network, *parts, settings, trial.seed, on_epoch, state=state)
                 return
             if fold not in self._stores:
                 self._stores[fold] = FeatureStore(self.dataset, splits, self.training, self.device)
@@ -324,8 +333,12 @@ class _UnderWay:
         evaluator.check(self.cheap)
 
     def train(self) -> Evaluation:
-        """Train the network alone."""
-        self.evaluator.fit(self.network, self.trial, self.settings, self.note)
+        """Train the network alone, from the beginning or from where an earlier attempt was."""
+        kept = self._kept()
+        for metrics in kept.get("epochs", ()):
+            self.epochs.append(metrics)
+            self.trial.on_epoch(metrics)  # as the earlier attempt did
+        self.evaluator.fit(self.network, self.trial, self.settings, self.note, kept.get("training"))
         return self.end()
 
     def member(self, first: Mapping[str, Any]) -> Member:
@@ -343,7 +356,34 @@ class _UnderWay:
             | epoch.wiring
             | (self.first if epoch.number == 1 else {})
         )
+        self._keep(epoch)
         self.trial.on_epoch(self.epochs[-1])
+
+    def _keep(self, epoch: Epoch) -> None:
+        """Keep the state of the trial, if it is time."""
+        file, every = self.trial.checkpoint, self.evaluator.checkpoint_every
+        if file is None or not every or epoch.number % every or epoch.state is None:
+            return
+        if self.settings.encoders == "joint":
+            state = {"of": self._identity, "epochs": self.epochs, "training": epoch.state()}
+            part = file.with_name(f"{file.name}.part")
+            torch.save(state, part)
+            part.replace(file)
+
+    def _kept(self) -> dict[str, Any]:
+        """What an earlier attempt has kept; nothing where there is none, or it is of another trial."""
+        file = self.trial.checkpoint
+        if file is None or not file.exists():
+            return {}
+        state: dict[str, Any] = torch.load(file, "cpu", weights_only=True)
+        return state if state["of"] == self._identity else {}
+
+    @property
+    def _identity(self) -> list[Any]:
+        """What the course of a training depends on."""
+        trial = self.trial
+        inherits = trial.ancestor and trial.ancestor.name
+        return [trial.architecture.id, trial.seed, trial.fold, inherits, self.settings.model_dump()]
 
     def end(self) -> Evaluation:
         """What was measured in all."""

@@ -255,8 +255,10 @@ class Execution(_Section):
         cpus_per_trial: (`ray`) Cores that a trial is given.
         gpus_per_trial: (`ray`) GPUs that a trial is given; 0.25 puts four trials on a GPU.
         max_concurrent: (`ray`) As `workers`, where a cluster shall grow to hold so many.
-        storage: (`ray`) Folder, or URL such as `s3://bucket/folder`, where Tune keeps its own state; None
-            for the folder `tune` of the run directory.
+        checkpoint_every: Epochs after which a trial keeps its state, to go on from there should its worker
+            die; 0 for never. With `ray` it is kept in `storage`.
+        storage: (`ray`) Folder, or URL such as `s3://bucket/folder`, where Tune keeps its own state and that
+            of trials; None for the folder `tune` of the run directory.
     """
 
     backend: Literal["local", "ray"] = "local"
@@ -270,7 +272,16 @@ class Execution(_Section):
     cpus_per_trial: float = Field(1.0, gt=0)
     gpus_per_trial: float = Field(0.0, ge=0)
     max_concurrent: int | None = Field(None, ge=1)
+    checkpoint_every: int = Field(0, ge=0)
     storage: str | None = None
+
+    @model_validator(mode="after")
+    def _check_storage(self) -> "Execution":
+        """Checkpoints of a cluster are where all its nodes reach them."""
+        far = self.backend == "ray" and self.address != "local"
+        if far and self.checkpoint_every and self.storage is None:
+            raise ValueError("checkpoint_every needs storage, a folder or URL that all nodes reach")
+        return self
 
     @model_validator(mode="after")
     def _check_backend(self) -> "Execution":

@@ -5,13 +5,14 @@ from contextlib import ExitStack, closing
 
 import pytest
 from searches import wait_until, write_search
-from test_local_executor import architecture, run_all
+from test_local_executor import answered, architecture, run_all
 
 from nas.errors import KeyPathError
 from nas.experiment import Execution, load_experiment
 from nas.registry import create, require_plugins
 from nas.search.executors import Completed, Failed, Job, Measured, Progress
 from nas.search.executors.ray import RayExecutor, settle
+from nas.space import Architecture
 
 MOODS = ["talkative", "angry", "greedy", "deadly", "good"]
 HEIR = len(MOODS)
@@ -152,6 +153,44 @@ def test_a_job_on_a_node_that_dies_has_lost_its_worker_and_runs_on_another(clust
     assert isinstance(run_all_submitted(executor)[-1], Completed)
     executor.close()
     cluster.remove_node(node)
+
+
+def test_a_job_whose_actor_dies_goes_on_from_its_checkpoint_as_if_nothing_had_happened(
+    open_executor, tmp_path
+):
+    tree = Architecture(architecture("good").to_data() | {"training": {"epochs": 5}})
+    [expected, again] = [Job(0, 7, tree, tmp_path / name) for name in ("expected", "again")]
+    storage = tmp_path / "elsewhere"
+    executor = open_executor(checkpoint_every=2, storage=storage.as_uri())
+    undisturbed = run_all(executor, [expected])
+    executor.submit([again])
+    first = []
+
+    def kept():
+        first.extend(answered(executor, executor.wait(0.1)))
+        return executor._desk.groups[0].trial and executor._desk.groups[0].trial.checkpoint
+
+    wait_until(kept, "Tune has a checkpoint")
+    assert list(storage.rglob("checkpoint_*/0"))
+    executor._desk.groups[0].kill()
+    first += run_all_submitted(executor)
+    assert first[-1].error.kind == "lost_worker"
+    resumed = run_all(executor, [again])
+    assert without_times(resumed) == without_times(undisturbed)
+    before, after = (
+        [one.metrics["seconds"] for one in of(Progress, reports)] for reports in (first, resumed)
+    )
+    assert after[:2] == before[:2]  # reported again, and not computed again
+    assert not list((tmp_path / "again").glob(".*"))
+
+
+def of(kind, reports):
+    return [report for report in reports if isinstance(report, kind)]
+
+
+def without_times(reports):
+    epochs = [{k: v for k, v in one.metrics.items() if k != "seconds"} for one in of(Progress, reports)]
+    return epochs, [one.values for one in of(Completed, reports)]
 
 
 def test_a_trial_that_no_node_has_room_for_is_refused(open_executor):

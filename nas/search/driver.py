@@ -13,6 +13,7 @@ from nas.experiment import Stop
 from nas.results.records import RUNNING, TUNED, Record
 from nas.results.run_directory import RunDirectory
 from nas.search.executors import Completed, Executor, Failed, Job, Measured, Progress, Report
+from nas.search.executors._worker import CHECKPOINT
 from nas.search.groups import shape_class
 from nas.search.stopping import reason_to_stop
 from nas.search.study import Study
@@ -200,6 +201,7 @@ class _Session:
         failures[error.kind] += not shared
         if failures[error.kind] > self.retries.get(error.kind, 0):
             self.study.fail(number, error, seconds)
+            (self.run.trial(number) / CHECKPOINT).unlink(missing_ok=True)
         else:
             self._attempts[number] = attempt = self._attempts.get(number, 1) + 1
             self._retried.append(self.study.retry(number, error, attempt))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,6 +82,14 @@ class AuxiliaryLoss(Hook):
         """Leave the network alone."""
         self.heads.leave(self.network)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The heads."""
+        return self.heads.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
+        """Take them over."""
+        self.heads.load_state_dict(state)
+
 
 class GradientModulation(Hook):
     """OGM-GE: on-the-fly gradient modulation with generalisation enhancement (Peng et al., arXiv 2203.15332).
@@ -111,6 +120,14 @@ class GradientModulation(Hook):
                     noise = torch.randn(parameter.shape, generator=self.generator).to(parameter)
                     noise *= parameter.grad.std(correction=0)
                     parameter.grad.mul_(factors[name]).add_(noise)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the noise is."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
+        """Draw on from there."""
+        self.generator.set_state(state["generator"])
 
     def scores(self, batch: Batch) -> dict[str, float]:
         """By modality, the mean probability of what is right, from it alone; of the samples that have it."""

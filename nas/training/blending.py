@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,6 +89,15 @@ class GradientBlending(Hook):
     def finish(self) -> None:
         """Leave the network alone."""
         self.heads.leave(self.network)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The heads and the weights of their losses."""
+        return {"heads": self.heads.state_dict(), "weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
+        """Take them over."""
+        self.heads.load_state_dict(state["heads"])
+        self.weights = dict(state["weights"])
 
     def _estimate(self, seed: int) -> dict[str, float]:
         device = next(self.network.parameters()).device

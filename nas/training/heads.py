@@ -1,6 +1,7 @@
 """Linear heads on every modality's own features, which learn beside a network."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,15 @@ class Heads:
             group["lr"] = learning_rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Their weights, and what their optimiser knows."""
+        return {"modules": self.modules.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a `state_dict`."""
+        self.modules.load_state_dict(state["modules"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def _note(self, features: Mapping[str, Tensor]) -> None:
         self._seen = features

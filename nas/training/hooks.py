@@ -1,6 +1,6 @@
 """What may take part in a training beside the loop: hooks, called step by step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -41,6 +41,18 @@ class Hook:
 
     def finish(self) -> None:
         """Called once, after the last step."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `state_dict` holds all that it knows."""
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it knows between two epochs that the network and the optimiser do not: tensors and numbers."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
+        """Take over a `state_dict`, after network and optimiser have been restored; `step` comes next."""
 
 
 class Hooks(Hook):
@@ -92,3 +104,17 @@ class Hooks(Hook):
         """Every hook's own."""
         for hook in self.hooks:
             hook.finish()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether all of them are."""
+        return all(hook.resumable for hook in self.hooks)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Those of all hooks, by their places."""
+        return {str(place): hook.state_dict() for place, hook in enumerate(self.hooks)}
+
+    def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
+        """Every hook's own."""
+        for place, hook in enumerate(self.hooks):
+            hook.load_state_dict(state[str(place)], step)

@@ -3,8 +3,9 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from nas.experiment import Training
 from nas.network import Network
 from nas.seeds import derive
 from nas.training.add_ons import add_ons
+from nas.training.checkpoint import restore, state_of
 from nas.training.criterion import Criterion, criterion
 from nas.training.hooks import Hook, Hooks
 from nas.training.identifiability import verdicts
@@ -40,6 +42,8 @@ class Epoch:
             sparse layers also, by `wiring`, their measures: those before the training by `start` in
             the first epoch, those after it by `end` in the last; see `wiring_measures`, and with the
             setting `identifiability` also `nas.training.identifiability.verdicts`.
+        state: Gives, while nothing has gone on, what `train` needs to go on from here later; None where
+            nothing is left to do or a rule of a plugin does not say what it knows.
     """
 
     number: int
@@ -48,6 +52,7 @@ class Epoch:
     labels: Tensor
     seconds: float
     wiring: dict[str, Any] = field(default_factory=dict)
+    state: Callable[[], dict[str, Any]] | None = None
 
 
 def train(
@@ -58,6 +63,7 @@ def train(
     seed: int,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     stop: int | None = None,
+    state: Mapping[str, Any] | None = None,
 ) -> Epoch:
     """Train a network in place with AdamW and return its last epoch.
 
@@ -69,6 +75,7 @@ def train(
         seed: Seed of the batches' order and of dropout.
         on_epoch: Called after every epoch.
         stop: Epoch after which to end, in the middle of what the settings plan; None goes on to the last.
+        state: `Epoch.state` of the same training, to go on from there; None begins.
 
     Raises:
         TrialError: The loss is not finite (kind `nan`).
@@ -87,8 +94,11 @@ def train(
     wiring = Wiring(network, optimizer, plan, seed, lambda: _loss(network, learned.plain, validation))
     hooks = [wiring, *add_ons(network, training, settings, learned, optimizer, seed)]
     steps = Steps(network, learned, optimizer, schedule, settings, Hooks(hooks))
-    started = time.perf_counter()
-    for number in range(1, last + 1):
+    first_epoch, started = 1, time.perf_counter()
+    if state is not None:
+        restore(steps, order, state)
+        first_epoch, started, moments = state["epoch"] + 1, started - state["seconds"], {}
+    for number in range(first_epoch, last + 1):
         first = (number - 1) * plan.steps_per_epoch
         batches = enumerate(shuffled(len(training), settings.batch_size, order), start=first)
         loss = steps.epoch(training, batches)
@@ -101,7 +111,10 @@ def train(
             raise TrialError("nan", f"the training loss is {loss} in epoch {number} of {settings.epochs}")
         outputs, labels = predict(network, validation, settings.precision)
         known = steps.hook.metrics() | ({"wiring": moments} if any(moments.values()) else {})
-        epoch = Epoch(number, loss, outputs, labels, time.perf_counter() - started, known)
+        seconds = time.perf_counter() - started
+        now = partial(state_of, steps, order, number, seconds)
+        kept = now if number < last and steps.hook.resumable else None
+        epoch = Epoch(number, loss, outputs, labels, seconds, known, kept)
         on_epoch(epoch)
         moments = {}
     return epoch

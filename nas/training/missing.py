@@ -1,7 +1,8 @@
 """Missing modalities: taken from samples, by name or by lot."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,3 +75,11 @@ class ModalityDropout(Hook):
         present = presence(batch, self.count).clone()
         present[:, self.columns] = drop(present[:, self.columns], self.probability, self.generator)
         return replace(batch, present=present)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the lots are."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
+        """Draw on from there."""
+        self.generator.set_state(state["generator"])

@@ -1,7 +1,7 @@
 """The wiring of a network in training: learnable wiring is searched and frozen, rules rewire edges."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,25 @@ class Wiring(Hook):
             layer.finish()
         self._attach(None)
 
+    @property
+    def resumable(self) -> bool:
+        """Whether every rule says what it knows."""
+        rules = [layer.rewiring for layer in self.layers.values() if layer.rewiring is not None]
+        return all(hasattr(rule, "state_dict") for rule in rules)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What freezing has cost, and of every evolving layer what its rule knows and what was explored."""
+        return {"gap": self.gap, "evolving": {name: one.state_dict() for name, one in self.evolving.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
+        """Take it over; the rules start anew at `step`."""
+        self.gap = state["gap"]
+        self.waiting |= {name: self.layers[name] for name in self.evolving}
+        self.evolving = {}
+        self._start_rules(step)
+        for name, evolving in self.evolving.items():
+            evolving.load_state_dict(state["evolving"][name])
+
     def _attach(self, optimizer: torch.optim.Optimizer | None) -> None:
         for layer in self.layers.values():
             layer.optimizer = optimizer
@@ -164,7 +183,7 @@ class Evolving:
         self, layer: SparseLinear, optimizer: torch.optim.Optimizer, plan: Plan, seed: int, step: int
     ) -> None:
         self.layer = layer
-        self.rule = layer.rewiring
+        self.rule: Any = layer.rewiring
         if hasattr(self.rule, "start"):
             self.rule.start(layer, optimizer, plan, seed, step)
         self._edges = layer.edges
@@ -184,6 +203,15 @@ class Evolving:
         if hasattr(self.rule, "finish"):
             self.rule.finish(self.layer)
         self._note()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the rule knows, and the positions that were ever edges."""
+        return {"rule": self.rule.state_dict(), "seen": torch.from_numpy(self._seen)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a `state_dict`."""
+        self.rule.load_state_dict(state["rule"])
+        self._seen = state["seen"].numpy()
 
     def _note(self) -> None:
         if self.layer.edges is not self._edges:

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -28,7 +30,7 @@ from nas.experiment import Experiment
 from nas.registry import import_plugin, load_entry_points, plugin_files
 from nas.results.run_directory import write_atomically
 from nas.search.executors import Completed, Failed, Job, Progress, Report
-from nas.search.executors._worker import prepare, report, run, watch_memory
+from nas.search.executors._worker import CHECKPOINT, prepare, report, run, watch_memory
 
 Files = Mapping[str, bytes]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -76,6 +78,7 @@ class Desk:
         self.groups: list[Group] = []
         self.submitted: list[Group] = []
         self.reports: list[Report] = []
+        self.kept: dict[int, Any] = {}  # by number: what Tune has of trials whose actor has died
         self.driver_rests = False
         self.closed = False
         self.error: BaseException | None = None
@@ -173,7 +176,8 @@ class StudySearcher(Searcher):
             return None
         names = "-".join(str(job.number) for job in group.jobs)
         alone = any(job.alone for job in group.jobs)
-        return {"trials": names, "group": ray.put(_pack(group.jobs)), "alone": alone}
+        kept = self.desk.kept.pop(group.jobs[0].number, None)
+        return {"trials": names, "group": ray.put(_pack(group.jobs)), "alone": alone, "checkpoint": kept}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Nothing: the scheduler has reported it."""
@@ -231,6 +235,7 @@ class StudyScheduler(FIFOScheduler):
             error = TrialError("time_limit", f"it took longer than {seconds:.1f} seconds")
         lost = [job.number for job in group.jobs if job.number in group.begun] or [group.jobs[0].number]
         group.begun |= set(lost)  # no message tells of what has begun since the last step
+        self.desk.kept |= dict.fromkeys(lost, trial.checkpoint)
         self.desk.end(group)
         self.desk.report(*(Failed(number, error, seconds) for number in lost))
 
@@ -316,6 +321,9 @@ class Trials(tune.Trainable):
     need not share a file system with the driver's.
     """
 
+    _line: _Line
+    _kept: dict[Path, int]
+
     def setup(self, config: dict[str, Any], *, parts: Mapping[str, Any] = NOTHING) -> None:
         """Prepare the evaluator, then begin with the first group."""
         self._folder = Path(tempfile.mkdtemp(dir=self.logdir))
@@ -338,7 +346,21 @@ class Trials(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Work until an answer is needed or the group has ended."""
         messages = [self._localised(message) for message in self._line.step()]
-        return {"report": [messages, self._news()]}
+        kept = {file: file.stat().st_mtime_ns for file in self._checkpoints()}
+        due, self._kept = kept.keys() and kept != self._kept, kept
+        return {"report": [messages, self._news()], SHOULD_CHECKPOINT: bool(due)}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Hand Tune the states that jobs have kept, by number."""
+        for file in self._checkpoints():
+            with suppress(FileNotFoundError):  # the job has ended meanwhile
+                shutil.copy(file, Path(checkpoint_dir) / file.parent.name)
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: a group says itself from where it goes on."""
+
+    def _checkpoints(self) -> list[Path]:
+        return [file for job in self._jobs if (file := self._trial(job.number) / CHECKPOINT).exists()]
 
     def cleanup(self) -> None:
         """Leave nothing on the machine."""
@@ -347,6 +369,12 @@ class Trials(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         shutil.rmtree(self._folder / "trials", ignore_errors=True)
         self._jobs, ancestors = ray.get(config["group"])
+        self._kept = {}
+        if config["checkpoint"] is not None:
+            with config["checkpoint"].as_directory() as folder:
+                for job in self._jobs:
+                    if (file := Path(folder) / str(job.number)).exists():
+                        write_atomically(self._trial(job.number) / CHECKPOINT, file.read_bytes())
         self._sent: dict[Path, tuple[int, int]] = {}
         for number, files in ancestors.items():
             _write(files, self._folder / "ancestors" / str(number))
@@ -375,7 +403,7 @@ class Trials(tune.Trainable):
         """The files of the jobs that have changed since the last step."""
         news: dict[int, dict[str, bytes]] = {}
         for job in self._jobs:
-            for file in self._trial(job.number).glob("*"):
+            for file in self._trial(job.number).glob("[!.]*"):
                 state = (file.stat().st_mtime_ns, file.stat().st_size)
                 if self._sent.get(file) != state:
                     self._sent[file] = state
@@ -419,7 +447,7 @@ def tuner(desk: Desk, experiment: Experiment, dataset: Any, storage: str) -> tun
             storage_path=storage,
             callbacks=[Clock(desk)],
             stop=Closed(desk),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=False),
             verbose=0,
         ),
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nas.evaluation import Evaluation, Evaluator, Trial
 
 
+CHECKPOINT = ".checkpoint.pt"  # in the folder of a trial that is not over
 TOO_LARGE = 77  # exit code of a worker that has taken more memory than it may
 WATCH_SECONDS = 0.1
 
@@ -90,7 +91,8 @@ def prepare(data: Mapping[str, Any], threads: int, device: str, dataset: Any = N
         dataset = load_dataset(name, **options)
     objectives = list(experiment.objectives)
     training, constraints = experiment.training, experiment.constraints
-    return Evaluator(dataset, objectives, training, constraints, device, experiment.validation)
+    every = experiment.execution.checkpoint_every
+    return Evaluator(dataset, objectives, training, constraints, device, experiment.validation, every)
 
 
 def run(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> None:
@@ -165,11 +167,13 @@ def _trial(evaluator: "Evaluator", job: Job, connection: Connection, files: Exit
         if waits and connection.recv():
             raise TrialError("pruned", f"stopped after epoch {numbers['epoch']}")
 
-    return Trial(job.architecture, job.seed, on_epoch, on_measured, job.ancestor, job.fold)
+    kept = job.folder / CHECKPOINT
+    return Trial(job.architecture, job.seed, on_epoch, on_measured, job.ancestor, job.fold, kept)
 
 
 def _closing(job: Job, outcome: "Evaluation | TrialError", seconds: float) -> tuple[Any, ...]:
     """The closing message of a job, whose weights are saved before."""
+    (job.folder / CHECKPOINT).unlink(missing_ok=True)
     if isinstance(outcome, TrialError):
         return "failed", job.number, _with_traceback(outcome, job.folder), seconds
     _save(outcome, job.folder / "weights.safetensors")

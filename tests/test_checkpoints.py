@@ -1,0 +1,143 @@
+"""A training that was kept between two epochs goes on as if nothing had happened, to the bit."""
+
+import io
+
+import pytest
+import torch
+
+import nas
+from nas.datasets import load_dataset
+from nas.errors import RequestError
+from nas.evaluation import Evaluator, Trial
+from nas.experiment import Training, load_experiment
+from nas.network import build
+from nas.registry import get, load_plugins, unset
+from nas.space import Architecture
+from nas.training import train
+
+LEARNABLE = {"learnable_watts_strogatz": {"k": 4}}
+RULES = [name for name in nas.available("rewiring") if not unset("rewiring", get("rewiring", name))]
+
+
+@pytest.fixture
+def dataset(toy):
+    load_plugins([toy])
+    return load_dataset("toy")
+
+
+def architecture(**connector):
+    return Architecture(
+        {
+            "dim": 8,
+            "encoders": {"image": {"resnet": {"width": 8}}, "text": {"attention": {"embedding": 16}}},
+            "connector": {"small_world": {"layers": 1, "dropout": 0.3} | connector},
+            "fusion": {"attention": {}},
+            "head": {"linear": {}},
+        }
+    )
+
+
+TRAININGS = {
+    "learnable beta, before it is frozen": (architecture(topology=LEARNABLE), {"search_phase": 0.8}),
+    "learnable beta, after it was frozen": (architecture(topology=LEARNABLE), {"search_phase": 0.4}),
+    "learned, then evolving": (
+        architecture(topology=LEARNABLE, rewiring={"rigl": {"interval": 1}}),
+        {"search_phase": 0.2},
+    ),
+    "modality dropout": (architecture(), {"modality_dropout": 0.3}),
+    "auxiliary loss": (architecture(), {"auxiliary_loss": 0.5}),
+    "blending": (architecture(), {"gradient_blending": "online"}),
+    "modulation": (architecture(), {"modulation": "ogm_ge"}),
+    "verdicts": (architecture(topology=LEARNABLE), {"identifiability": True}),
+} | {name: (architecture(rewiring={name: {}}), {}) for name in RULES}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_goes_on_from_its_state_as_if_nothing_had_happened(name, dataset):
+    tree, chosen = TRAININGS[name]
+    settings = Training(epochs=5, batch_size=12, **chosen)
+    states = []
+
+    def run(on_epoch=lambda epoch: None, state=None):
+        network = build(tree, dataset.modalities, dataset.task, seed=0)
+        parts = dataset.splits["train"], dataset.splits["validation"]
+        last = train(network, *parts, settings, 1, on_epoch, state=state)
+        return last, network
+
+    def keep(epoch):
+        if epoch.number == 3:
+            torch.save(epoch.state(), content)
+        states.append(epoch.state is not None)
+
+    content = io.BytesIO()
+    expected, undisturbed = run(keep)
+    content.seek(0)
+    torch.manual_seed(99)
+    found, resumed = run(state=torch.load(content, weights_only=True))
+    assert states == [True] * 4 + [False]
+    assert found.train_loss == expected.train_loss
+    assert torch.equal(found.outputs, expected.outputs)
+    assert repr(found.wiring) == repr(expected.wiring)
+    for key, value in undisturbed.state_dict().items():
+        assert torch.equal(resumed.state_dict()[key], value), key
+
+
+class Killed(BaseException):
+    """As if the process had died."""
+
+
+def test_a_trial_whose_process_dies_goes_on_and_reports_what_it_had_reported(dataset, tmp_path):
+    file = tmp_path / "state"
+    evaluator = Evaluator(dataset, ["accuracy"], Training(epochs=5, batch_size=12), checkpoint_every=2)
+
+    def run(dies_in=None, seed=1, file=file):
+        reported = []
+
+        def on_epoch(metrics):
+            reported.append(metrics)
+            if metrics["epoch"] == dies_in:
+                raise Killed
+
+        trial = Trial(architecture(), seed, on_epoch, checkpoint=file)
+        try:
+            [(_, evaluation)] = evaluator.together([trial])
+        except Killed:
+            return reported
+        assert evaluation.epochs == reported
+        return reported
+
+    expected = run(file=None)
+    first = run(dies_in=4)
+    assert file.exists()
+    again = run()
+    assert again[:4] == first  # the times too: nothing of it has been computed again
+    assert without_times(again) == without_times(expected)
+    assert without_times(run(seed=2)) == without_times(run(seed=2, file=None))
+
+
+def without_times(epochs):
+    return [{key: value for key, value in metrics.items() if key != "seconds"} for metrics in epochs]
+
+
+def test_a_rule_that_does_not_say_what_it_knows_is_not_kept(dataset):
+    @nas.register("rewiring", "silent")
+    class Silent:
+        """Does nothing and says nothing."""
+
+        def step(self, layer, step):
+            pass
+
+    tree = architecture(rewiring={"silent": {}})
+    network = build(tree, dataset.modalities, dataset.task, seed=0)
+    epochs = []
+    parts = dataset.splits["train"], dataset.splits["validation"]
+    train(network, *parts, Training(epochs=2, batch_size=12), 1, epochs.append)
+    assert [epoch.state for epoch in epochs] == [None, None]
+
+
+def test_checkpoints_of_a_cluster_need_a_place_that_all_nodes_reach(write_experiment):
+    file = write_experiment(
+        execution={"backend": "ray", "address": "auto", "checkpoint_every": 1, "workers": 1}
+    )
+    with pytest.raises(RequestError, match="checkpoint_every needs storage"):
+        load_experiment(file)
