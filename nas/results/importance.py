@@ -6,7 +6,6 @@ from functools import partial
 from typing import TypeAlias
 
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.experiment import Direction
@@ -30,6 +29,8 @@ def importances(study: optuna.Study, objectives: Mapping[str, Direction]) -> Imp
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < LEAST:
         return {}
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # takes seconds
+
     evaluator = PedAnovaImportanceEvaluator(target_quantile=QUANTILE)
     found = {}
     with warnings.catch_warnings():

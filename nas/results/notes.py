@@ -1,11 +1,13 @@
-"""What a search leaves for the Optuna dashboard while it goes on: a note per trial, and charts."""
+"""What a search leaves for the Optuna dashboard while it goes on: a note per trial, and charts.
+
+They are written as the dashboard reads them, without its library, which takes a second or two to import.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import optuna
-from optuna_dashboard import save_note, save_plotly_graph_object
-from optuna_dashboard._note import note_ver_key, split_body
 
 from nas.results.artifacts import WIRING, identifier
 from nas.results.charts import axes, curves_chart, front_chart, progress_chart, small_world_chart
@@ -17,6 +19,8 @@ from nas.results.selections import fusing, parts
 
 CHARTS_EVERY_SECONDS = 2.0
 PATIENCE = 20  # charts take at most one part in so many of the time
+PREFIX = "dashboard:"
+LONGEST = 2045  # characters of an attribute
 
 
 class Notes:
@@ -39,8 +43,8 @@ class Notes:
         """Note the end of a trial."""
         study_id, trial_id = self.study._study_id, self.trial_id(record.number)
         picture = f"/artifacts/{study_id}/{trial_id}/{identifier(record.number, WIRING)}"
-        # As `save_note`, which reads the notes of all trials to write one.
-        self.rows.annotate(split_body(note(record, history, picture), trial_id) | {note_ver_key(trial_id): 1})
+        written = _attributes(f"{trial_id}:note_str", note(record, history, picture), {})
+        self.rows.annotate(written | {f"{PREFIX}{trial_id}:note_ver": 1})
         self._stale = True
 
     def refresh(self, history: History) -> None:
@@ -63,11 +67,21 @@ class Notes:
             "curves": curves_chart(history),
             "wiring": small_world_chart(history),
         }
+        there = self.study._storage.get_study_system_attrs(self.study._study_id)
+        written = _attributes("note_str", front_note(history), there)
         for name, chart in charts.items():
             if chart is not None:
                 chart.update_layout(title={"text": name, "x": 0.02, "y": 0.97}, margin={"t": 112})
-                save_plotly_graph_object(self.study, chart, graph_object_id=name)
-        save_note(self.study, front_note(history))
+                written |= _attributes(f"plot_data:{name}", chart.to_json(), there)
+        version = f"{PREFIX}note_ver"
+        self.rows.annotate(written | {version: there.get(version, 0) + 1})
+
+
+def _attributes(name: str, text: str, there: Mapping[str, Any]) -> dict[str, str]:
+    """A text, in as many attributes as it takes; those of a longer one that was there are emptied."""
+    before = sum(key.startswith(f"{PREFIX}{name}:") for key in there)
+    count = max(-(-len(text) // LONGEST), before)
+    return {f"{PREFIX}{name}:{n}": text[n * LONGEST : (n + 1) * LONGEST] for n in range(count)}
 
 
 def note(record: Record, history: History, picture: str) -> str:
