@@ -1,11 +1,17 @@
 """The front: the complete trials that no other dominates, and no others."""
 
+import csv
+from dataclasses import replace
+
+import numpy as np
 import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
+from scipy.stats import sem, t
 
+from nas.results.belonging import certainty, margins
 from nas.results.dominance import non_dominated
 from nas.results.records import (
     COMPLETE,
@@ -17,6 +23,7 @@ from nas.results.records import (
     History,
     Record,
 )
+from nas.results.run_directory import RunDirectory
 from nas.space import Architecture
 
 DIRECTIONS = {"accuracy": "maximize", "parameters": "minimize", "flops": "minimize"}
@@ -118,3 +125,45 @@ def test_what_is_logged_but_not_an_objective_does_not_matter():
 def test_a_trial_that_is_not_complete_is_never_on_the_front_and_hides_nobody(state):
     rows = [record(0, state, accuracy=1.0, parameters=0), record(1, accuracy=0.1, parameters=10)]
     assert front(rows, "accuracy", "parameters") == [1]
+
+
+def replicated():
+    """Three networks: one trained three times, one twice, one once; the last is dominated."""
+    rows = [(0, 0.90, 50), (1, 0.80, 40), (0, 0.92, 50), (1, 0.84, 40), (0, 0.97, 50), (2, 0.7, 60)]
+    records = [
+        replace(
+            record(n, accuracy=accuracy, parameters=size),
+            architecture=Architecture({"dim": network, "encoders": {"a": {"cnn": {}}}}),
+        )
+        for n, (network, accuracy, size) in enumerate(rows)
+    ]
+    return History(records, {name: DIRECTIONS[name] for name in ("accuracy", "parameters")})
+
+
+def test_the_margin_of_a_mean_is_half_of_student_s_interval():
+    values = [0.90, 0.92, 0.97]
+    alone = History(replicated().records[::2][:3], {"accuracy": "maximize"})
+    low, high = t.interval(0.95, 2, loc=np.mean(values), scale=sem(values))
+    assert margins(alone) == {0: {"accuracy": pytest.approx((high - low) / 2)}}
+
+
+def test_margins_stand_on_the_deviation_pooled_over_all_networks():
+    squares = np.var([0.90, 0.92, 0.97]) * 3 + np.var([0.80, 0.84]) * 2
+    width = t.ppf(0.975, 3) * np.sqrt(squares / 3)
+    assert {number: own["accuracy"] for number, own in margins(replicated()).items()} == pytest.approx(
+        {0: width / 3**0.5, 1: width / 2**0.5, 5: width}
+    )
+    assert all("parameters" not in own for own in margins(replicated()).values())
+
+
+def test_pareto_csv_has_margins_and_the_certainty_of_the_front_where_networks_were_replicated(tmp_path):
+    history = replicated()
+    RunDirectory(tmp_path).write_tables(history)
+    rows = list(csv.DictReader((tmp_path / "pareto.csv").open()))
+    assert [(row["number"], row["trainings"]) for row in rows] == [("1", "2"), ("0", "3")]
+    for row in rows:
+        assert float(row["accuracy_margin"]) == margins(history)[int(row["number"])]["accuracy"]
+        assert float(row["sure"]) == certainty(history)[int(row["number"])]
+    once = History([history.records[0], history.records[1]], history.objectives)
+    RunDirectory(tmp_path).write_tables(once)
+    assert "sure" not in (tmp_path / "pareto.csv").read_text()

@@ -230,7 +230,7 @@ def test_the_front_is_retrained_beside_late_fusion_another_run_and_a_fixed_netwo
     baselines = ["image alone", "text alone", "late fusion"]
     for label in [*members, *baselines, "best of other", "fixed"]:
         assert label in shown
-    kept = {result.subject.label: result for result in read_all(run)}
+    kept = {result.subject.label: result for result in read_all(run, read_history(run))}
     assert set(kept) == {*members, *baselines, "best of other", "fixed"}
     assert list(kept["image alone"].subject.architecture["encoders"]) == ["image"]
     assert kept["fixed"].subject.architecture["training"]["learning_rate"] == 0.01

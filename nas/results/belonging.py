@@ -5,8 +5,11 @@ from numpy.typing import NDArray
 
 from nas.results.dominance import non_dominated
 from nas.results.records import History
+from nas.results.spread import losses_of, pooled
+from nas.seeds import derive
 
 DRAWS = 100
+CONFIDENCE = 0.95
 
 
 def noise(history: History) -> NDArray[np.float64]:
@@ -15,17 +18,50 @@ def noise(history: History) -> NDArray[np.float64]:
     Zero for objectives that a training does not change. Before anything has been replicated: a tenth
     of the spread between candidates, for the objectives that trainings do change.
     """
-    squares, spare = np.zeros(len(history.objectives)), 0
-    for candidate in history.candidates:
-        values = np.array([history.losses(record.values) for record in candidate.records])
-        squares += ((values - values.mean(0)) ** 2).sum(0)
-        spare += len(values) - 1
+    variance, spare = _between_trainings(history)
     if spare:
-        return np.sqrt(squares / spare)
+        return np.sqrt(variance)
     changing = {name for record in history.records for epoch in record.metrics for name in epoch}
     means = np.array([history.losses(candidate.values) for candidate in history.candidates])
     uncertain = np.array([name in changing for name in history.objectives])
     return np.where(uncertain, means.std(0) / 10, 0.0)
+
+
+def _between_trainings(history: History) -> tuple[NDArray[np.float64], int]:
+    """Pooled variance of the trainings of one architecture, per objective, and its degrees of freedom."""
+    values = [losses_of(history, candidate) for candidate in history.candidates]
+    return pooled(values) if values else (np.zeros(len(history.objectives)), 0)
+
+
+def margins(history: History) -> dict[int, dict[str, float]]:
+    """By candidate and objective, by how much the mean of its trainings may be off, at a confidence of 95 %.
+
+    Half of Student's interval with the deviation that is pooled over all candidates, so that one which
+    was trained twice, or once, has one that means something. Objectives that a training does not change
+    have none, and where nothing was replicated nobody has.
+
+    Args:
+        history: The trials.
+    """
+    from scipy.stats import t
+
+    variance, spare = _between_trainings(history)
+    if not spare:
+        return {}
+    width = t.ppf(0.5 + CONFIDENCE / 2, spare) * np.sqrt(variance)
+    return {
+        candidate.number: {
+            name: float(half / np.sqrt(len(candidate.records)))
+            for name, half in zip(history.objectives, width, strict=True)
+            if half > 0
+        }
+        for candidate in history.candidates
+    }
+
+
+def certainty(history: History) -> dict[int, float]:
+    """Probability of each candidate to be on the front, by its number; the same on every call."""
+    return belonging(history, derive("certainty", len(history.records)))
 
 
 def belonging(history: History, seed: int) -> dict[int, float]:

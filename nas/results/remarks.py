@@ -2,13 +2,12 @@
 
 import math
 
-from nas.results.belonging import belonging, noise
+from nas.results.belonging import noise
 from nas.results.correlation import rank_correlation
 from nas.results.failures import poisoned
 from nas.results.lineage import gains
 from nas.results.records import TUNED, History
 from nas.results.spread import Spread, spreads
-from nas.seeds import derive
 
 ENOUGH = 10  # networks before a correlation says anything
 
@@ -62,8 +61,3 @@ def _explained(spread: Spread, history: History) -> str:
     if any(record.fold for record in history.records):
         return f"{spread}."
     return f"{spread}. All were measured on one split; what another would say is not known."
-
-
-def certainty(history: History) -> dict[int, float]:
-    """Probability of each candidate to be on the front, by its number; the same on every call."""
-    return belonging(history, derive("certainty", len(history.records)))

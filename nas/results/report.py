@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import nas
 from nas.experiment import Experiment
 from nas.registry import require_plugins
+from nas.results.belonging import certainty, margins
 from nas.results.charts import (
     ancestry_chart,
     axes,
@@ -30,7 +31,7 @@ from nas.results.page import render
 from nas.results.plots import front_picture, png
 from nas.results.progress import Scale, seconds, volumes
 from nas.results.records import COMPLETE, FAILED, PRUNED, Candidate, History, Record, spread_out
-from nas.results.remarks import certainty, remarks
+from nas.results.remarks import remarks
 from nas.results.retrained import Retrained, agreement, read_all
 from nas.results.run_directory import LOGGED, RunDirectory, write_atomically
 from nas.results.selections import IN_SHORT, in_short, parts
@@ -159,10 +160,10 @@ def _duration(spent: float) -> str:
 def _front(run: RunDirectory, history: History) -> dict[str, Any]:
     front = history.front()
     columns = [*history.objectives, *(name for name in LOGGED if name not in history.objectives)]
-    odds = certainty(history)
+    odds, off = certainty(history), margins(history)
     pictured = {candidate.number for candidate in spread_out(front, PICTURED)}
     members = [
-        _member(run, candidate, columns, odds[candidate.number], candidate.number in pictured)
+        _member(run, candidate, columns, odds[candidate.number], off, candidate.number in pictured)
         for candidate in front
     ]
     best = min(front, key=lambda candidate: history.losses(candidate.values)[0], default=None)
@@ -180,7 +181,7 @@ def _front(run: RunDirectory, history: History) -> dict[str, Any]:
 
 def _afterwards(run: RunDirectory, history: History) -> dict[str, Any]:
     """What was found out about networks since: on the test split, and of what they rest on."""
-    results = read_all(run)
+    results = read_all(run, history)
     return {
         "objectives": list(history.objectives),
         "retrained": [_retrained(result, list(history.objectives)) for result in results],
@@ -207,12 +208,16 @@ def _member(
     candidate: Candidate,
     columns: Sequence[str],
     odds: float,
+    margins: Mapping[int, Mapping[str, float]],
     pictured: bool,
 ) -> dict[str, Any]:
-    architecture = candidate.architecture
+    architecture, own = candidate.architecture, margins.get(candidate.number, {})
     return {
         "number": candidate.number,
-        "figures": [*(figure(candidate.values.get(name)) for name in columns), f"{odds:.0%}"],
+        "figures": [
+            *(with_deviation(candidate.values.get(name), own.get(name, 0)) for name in columns),
+            f"{odds:.0%}",
+        ],
         "kinds": list(in_short(architecture).values()),
         "facts": _described(candidate.summary)["facts"],
         "pictured": pictured,

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from nas.experiment import Experiment
+from nas.results.records import History
 from nas.results.run_directory import RunDirectory
 from nas.results.subjects import Subject, trials
 from nas.seeds import derive
@@ -111,14 +112,14 @@ def read(run: RunDirectory, subject: Subject) -> Retrained | None:
     )
 
 
-def read_all(run: RunDirectory) -> list[Retrained]:
-    """All networks that have been trained again, those of the run first, by number."""
+def read_all(run: RunDirectory, history: History) -> list[Retrained]:
+    """All networks that have been trained again, those of the run's history first, by number."""
     numbers = sorted(int(file.parent.name) for file in run.path.glob("trials/*/retrained.json"))
     others = []
     for file in sorted(run.path.glob("retrained/*/retrained.json")):
         data = json.loads(file.read_text(encoding="utf-8"))
         others.append(Subject(data["label"], Architecture(data["architecture"])))
-    found = (read(run, subject) for subject in [*trials(run, numbers), *others])
+    found = (read(run, subject) for subject in [*trials(run, numbers, history), *others])
     return [retrained for retrained in found if retrained]
 
 

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,8 @@ import yaml
 from nas.errors import RequestError
 from nas.experiment import Experiment
 from nas.modality import ModalitySpec, Task
-from nas.results.records import History
+from nas.results.belonging import certainty, margins
+from nas.results.records import Candidate, History, Record
 from nas.results.selections import in_short
 
 LOGGED = ("parameters", "sparsity", "flops")
@@ -209,20 +210,23 @@ class RunDirectory:
     def write_tables(self, history: History) -> None:
         """Write `trials.csv`, `pareto.csv` and `pareto.json`."""
         columns = [*history.objectives, *(name for name in LOGGED if name not in history.objectives)]
-        header = ["number", "state", *columns, "architecture_id", "seconds"]
 
-        def table(records: Any, *further: str) -> str:
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow([*header, *further])
-            for record in records:
-                measured = [_plain(record.values.get(name)) for name in columns]
-                seconds = "" if record.seconds is None else f"{record.seconds:.3f}"
-                known = [record.number, record.state, *measured, record.architecture.id, seconds]
-                writer.writerow([*known, *(in_short(record.architecture)[name] for name in further)])
-            return text.getvalue()
+        def row(record: Record) -> dict[str, Any]:
+            measured = {name: _plain(record.values.get(name)) for name in columns}
+            seconds = "" if record.seconds is None else f"{record.seconds:.3f}"
+            known = {"number": record.number, "state": record.state} | measured
+            return known | {"architecture_id": record.architecture.id, "seconds": seconds}
 
-        front = history.front()
+        front, off = history.front(), margins(history)
+        odds = certainty(history) if off else {}
+
+        def member(candidate: Candidate) -> dict[str, Any]:
+            further: dict[str, Any] = {"modalities": in_short(candidate.architecture)["modalities"]}
+            if off:  # something was replicated
+                own = {f"{name}_margin": value for name, value in off[candidate.number].items()}
+                further |= {"trainings": len(candidate.records)} | own | {"sure": odds[candidate.number]}
+            return row(candidate.summary) | further
+
         members = [
             {
                 "number": candidate.number,
@@ -231,10 +235,9 @@ class RunDirectory:
             }
             for candidate in front
         ]
-        write_atomically(self.path / "trials.csv", table(history.records))
-        write_atomically(
-            self.path / "pareto.csv", table((candidate.summary for candidate in front), "modalities")
-        )
+        header = ["number", "state", *columns, "architecture_id", "seconds"]
+        write_atomically(self.path / "trials.csv", _table(map(row, history.records), header))
+        write_atomically(self.path / "pareto.csv", _table(map(member, front), [*header, "modalities"]))
         write_atomically(self.path / "pareto.json", json.dumps(members, indent=1))
 
 
@@ -257,6 +260,15 @@ def _remove_empty(made: list[Path]) -> None:
     with suppress(OSError):  # a folder that is no longer empty stays
         for path in made:
             path.rmdir() if path.is_dir() else path.unlink()
+
+
+def _table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """CSV with these columns, and those that the first row has beyond."""
+    found = list(rows)
+    writer = csv.DictWriter(text := io.StringIO(), found[0] if found else columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return text.getvalue()
 
 
 def _integral(value: float) -> float | int:

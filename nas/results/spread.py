@@ -51,13 +51,13 @@ def spreads(history: History) -> list[Spread]:
     Args:
         history: The trials; those of a network that was trained once tell of architectures alone.
     """
-    values = [_losses(history, candidate) for candidate in history.candidates]
+    values = [losses_of(history, candidate) for candidate in history.candidates]
     if len(values) < 2:
         return []
-    within, spare = _pooled(values)
+    within, spare = pooled(values)
     if not spare:
         return []
-    cells, spare_cells = _pooled([cell for c in history.candidates for cell in _cells(history, c)])
+    cells, spare_cells = pooled([cell for c in history.candidates for cell in _cells(history, c)])
     means = np.array([own.mean(0) for own in values])
     between = means.var(0, ddof=1) - within * np.mean([1 / len(own) for own in values])
     return [
@@ -67,18 +67,19 @@ def spreads(history: History) -> list[Spread]:
     ]
 
 
-def _losses(history: History, candidate: Candidate) -> NDArray[np.float64]:
+def losses_of(history: History, candidate: Candidate) -> NDArray[np.float64]:
+    """The losses of every training of a candidate, `(trainings, objectives)`."""
     return np.array([history.losses(record.values) for record in candidate.records])
 
 
 def _cells(history: History, candidate: Candidate) -> list[NDArray[np.float64]]:
     """Losses of the trainings on each fold."""
     folds = np.array([record.fold for record in candidate.records])
-    losses = _losses(history, candidate)
+    losses = losses_of(history, candidate)
     return [losses[folds == fold] for fold in np.unique(folds)]
 
 
-def _pooled(groups: list[NDArray[np.float64]]) -> tuple[NDArray[np.float64], int]:
+def pooled(groups: list[NDArray[np.float64]]) -> tuple[NDArray[np.float64], int]:
     """Variance within groups, per objective, and its degrees of freedom."""
     spare = sum(len(group) - 1 for group in groups)
     squares = sum((((group - group.mean(0)) ** 2).sum(0) for group in groups), np.zeros(groups[0].shape[1]))

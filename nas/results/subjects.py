@@ -9,7 +9,7 @@ from nas.errors import KeyPathError, RequestError
 from nas.experiment import Experiment, Training, load_experiment
 from nas.modality import ModalitySpec
 from nas.registry import require_plugins
-from nas.results.records import Candidate, Record
+from nas.results.records import Candidate, History, Record
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
 from nas.space import Architecture
@@ -51,7 +51,11 @@ def find_record(run: RunDirectory, number: int) -> Record:
     Raises:
         RequestError: There is no run, or no trial of that number.
     """
-    records = read_history(run).records
+    return _record(run, read_history(run), number)
+
+
+def _record(run: RunDirectory, history: History, number: int) -> Record:
+    records = history.records
     if not records:
         raise RequestError(f"{run.path} has no trials yet; start the search first")
     if number >= len(records):
@@ -59,14 +63,20 @@ def find_record(run: RunDirectory, number: int) -> Record:
     return records[number]
 
 
-def trials(run: RunDirectory, numbers: Sequence[int]) -> list[Subject]:
+def trials(run: RunDirectory, numbers: Sequence[int], history: History | None = None) -> list[Subject]:
     """The trials of these numbers.
+
+    Args:
+        run: The run.
+        numbers: Numbers of trials.
+        history: The trials of the run, where they have been read.
 
     Raises:
         RequestError: There is no run, or no trial of such a number.
     """
-    records = [find_record(run, number) for number in numbers]
-    candidates = {record.number: one for one in read_history(run).candidates for record in one.records}
+    history = history or read_history(run)
+    records = [_record(run, history, number) for number in numbers]
+    candidates = {record.number: one for one in history.candidates for record in one.records}
     return [_trial(record, candidates.get(record.number)) for record in records]
 
 

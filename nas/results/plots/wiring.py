@@ -48,8 +48,8 @@ def circle_picture(wiring: Wiring) -> Figure:
     rectangular one. Lines are coloured by the groups of their ends.
     """
     groups, ends = _graph(wiring)
-    figure = canvas(3.6, 3.8)
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(3.6, 3.8))  # laid out by hand: a report draws many
+    axes = figure.add_axes((0.02, 0.14, 0.96, 0.75))
     angles = _angles(list(groups.values()))
     places = np.stack([np.sin(angles), np.cos(angles)], axis=1)
     bounds = np.cumsum(list(groups.values()))
@@ -67,7 +67,7 @@ def circle_picture(wiring: Wiring) -> Figure:
     axes.set(xlim=(-1.22, 1.22), ylim=(-1.22, 1.22), aspect="equal")
     axes.axis("off")
     axes.set_title(f"{wiring.layer}\n{len(ends):,} joined pairs of {len(angles):,} units", fontsize=9)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=7)
+    figure.legend(loc="lower center", ncols=3, frameon=False, fontsize=7)
     return figure
 
 
