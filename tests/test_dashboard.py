@@ -105,7 +105,7 @@ def test_charts_that_took_long_are_not_drawn_again_at_once(study, monkeypatch):
         drawn.append(now[0])
         now[0] += 3.0
 
-    monkeypatch.setattr("nas.results.notes.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("nas.results.pace.time.monotonic", lambda: now[0])
     monkeypatch.setattr(notes, "draw", draw)
     for _ in range(100):
         notes._stale = True

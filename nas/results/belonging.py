@@ -22,7 +22,7 @@ def noise(history: History) -> NDArray[np.float64]:
     if spare:
         return np.sqrt(variance)
     changing = {name for record in history.records for epoch in record.metrics for name in epoch}
-    means = np.array([history.losses(candidate.values) for candidate in history.candidates])
+    means = np.array(history.points)
     uncertain = np.array([name in changing for name in history.objectives])
     return np.where(uncertain, means.std(0) / 10, 0.0)
 
@@ -77,7 +77,7 @@ def belonging(history: History, seed: int) -> dict[int, float]:
     candidates = history.candidates
     if not candidates:
         return {}
-    means = np.array([history.losses(candidate.values) for candidate in candidates])
+    means = np.array(history.points)
     counts = np.array([len(candidate.records) for candidate in candidates])
     errors = noise(history)[None] / np.sqrt(counts)[:, None]
     near = _near(means, errors)

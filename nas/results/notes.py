@@ -3,7 +3,6 @@
 They are written as the dashboard reads them, without its library, which takes a second or two to import.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,13 +11,13 @@ import optuna
 from nas.results.artifacts import WIRING, identifier
 from nas.results.charts import axes, curves_chart, front_chart, progress_chart, small_world_chart
 from nas.results.figures import figure
+from nas.results.pace import Pace
 from nas.results.progress import Scale, volumes
 from nas.results.records import COMPLETE, Candidate, History, Record
 from nas.results.rows import Rows
 from nas.results.selections import fusing, parts
 
 CHARTS_EVERY_SECONDS = 2.0
-PATIENCE = 20  # charts take at most one part in so many of the time
 PREFIX = "dashboard:"
 LONGEST = 2045  # characters of an attribute
 
@@ -36,7 +35,7 @@ class Notes:
         self.study = study
         self.rows = rows
         self.trial_id = trial_id
-        self._due = 0.0
+        self._pace = Pace(CHARTS_EVERY_SECONDS)
         self._stale = False
 
     def ended(self, record: Record, history: History) -> None:
@@ -49,11 +48,9 @@ class Notes:
 
     def refresh(self, history: History) -> None:
         """Draw the charts anew, if there is news and the last time was long enough ago."""
-        started = time.monotonic()
-        if self._stale and started >= self._due:
-            self.draw(history)
-            now = time.monotonic()
-            self._due = now + max(CHARTS_EVERY_SECONDS, PATIENCE * (now - started))
+        if self._stale and self._pace.due:
+            with self._pace.timed():
+                self.draw(history)
 
     def draw(self, history: History) -> None:
         """Draw the charts, and the front as the note of the study."""

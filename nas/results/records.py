@@ -1,10 +1,12 @@
 """Records: what is known of every trial of a run."""
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean, stdev
+from typing import TypeAlias
 
 from nas.experiment import Direction, excess
 from nas.results.dominance import non_dominated
@@ -20,6 +22,8 @@ COMPLETE, FAILED, PRUNED, REJECTED, RUNNING, WAITING = (
 )
 TUNED = "tuned"  # the operator of a trial that trains on as a whole what frozen encoders have begun
 FINISHED = {COMPLETE, FAILED, PRUNED, REJECTED}
+
+Losses: TypeAlias = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -135,11 +139,14 @@ class History:
         objectives: Direction (`maximize` or `minimize`) by objective, in the order of the front.
         constraints: Bounds on objectives that are known before the training, such as
             `{"parameters": "<= 200000"}`.
+        standing: How the candidates of these records stand, where account of it is kept; found out from
+            the records for None.
     """
 
     records: Sequence[Record]
     objectives: Mapping[str, Direction]
     constraints: Mapping[str, str] = field(default_factory=dict)
+    standing: "Standing | None" = field(default=None, compare=False, repr=False)
 
     def excesses(self, record: Record) -> dict[str, float]:
         """By how much a trial exceeds every constraint, zero or less where it keeps it; what is known."""
@@ -149,7 +156,7 @@ class History:
             if name in record.cheap
         }
 
-    def losses(self, values: Mapping[str, float]) -> tuple[float, ...]:
+    def losses(self, values: Mapping[str, float]) -> Losses:
         """The objectives among some values, all to be minimised; what is missing or NaN is infinite."""
         return tuple(
             _loss(values.get(name, math.nan), direction) for name, direction in self.objectives.items()
@@ -158,23 +165,80 @@ class History:
     @cached_property
     def candidates(self) -> list[Candidate]:
         """The architectures that have a complete trial, by the number of their first."""
+        if self.standing is not None:
+            return list(self.standing.candidates)
         found: dict[Architecture, list[Record]] = {}
         for record in self.records:
             if record.state == COMPLETE:
                 found.setdefault(record.architecture, []).append(record)
         return [Candidate(tuple(records)) for records in found.values()]
 
+    @cached_property
+    def points(self) -> list[Losses]:
+        """The losses of the candidates."""
+        if self.standing is not None:
+            return list(self.standing.points)
+        return [self.losses(candidate.values) for candidate in self.candidates]
+
     def front(self) -> list[Candidate]:
         """The candidates whose means no other's dominate, ordered by the last objective."""
-        losses = [self.losses(candidate.values) for candidate in self.candidates]
-        kept = zip(self.candidates, losses, non_dominated(losses), strict=True)
-        members = [(loss[::-1], candidate.number, candidate) for candidate, loss, member in kept if member]
-        return [candidate for _, _, candidate in sorted(members, key=lambda member: member[:2])]
+        if self.standing is not None:
+            return _in_order(self.standing.front)
+        return _in_order(_undominated(zip(self.points, self.candidates, strict=True)))
 
     def searched(self) -> "History":
         """The trials without those that end a search: these have trained on, and no other can keep up."""
         records = [record for record in self.records if record.origin.operator != TUNED]
-        return self if len(records) == len(self.records) else replace(self, records=records)
+        same = len(records) == len(self.records)
+        return self if same else History(records, self.objectives, self.constraints)
+
+
+class Standing:
+    """The candidates of a study and their front, kept up to date as trials become complete.
+
+    They are what `History` finds out from the records of all trials. Here a new network costs no more
+    than a comparison with the front.
+
+    Args:
+        objectives: Direction by objective.
+    """
+
+    def __init__(self, objectives: Mapping[str, Direction]) -> None:
+        self.candidates: list[Candidate] = []
+        self.points: list[Losses] = []
+        self.front: list[tuple[Losses, Candidate]] = []
+        self._losses = History([], objectives).losses
+        self._numbers: dict[Architecture, int] = {}
+
+    def add(self, record: Record) -> None:
+        """Take note of a trial that has become complete."""
+        earlier: tuple[Record, ...] = ()
+        if (number := self._numbers.get(record.architecture)) is not None:
+            place = self._place(number)
+            earlier = self.candidates.pop(place).records
+            self.points.pop(place)
+        candidate = Candidate(tuple(sorted((*earlier, record), key=lambda one: one.number)))
+        place, point = self._place(candidate.number), self._losses(candidate.values)
+        self.candidates.insert(place, candidate)
+        self.points.insert(place, point)
+        self._numbers[record.architecture] = candidate.number
+        # Another training moves a mean, by which a point that was hidden may come back.
+        everyone = zip(self.points, self.candidates, strict=True)
+        self.front = _undominated(everyone if earlier else [*self.front, (point, candidate)])
+
+    def _place(self, number: int) -> int:
+        return bisect_left(self.candidates, number, key=lambda candidate: candidate.number)
+
+
+def _undominated(rivals: Iterable[tuple[Losses, Candidate]]) -> list[tuple[Losses, Candidate]]:
+    rivals = list(rivals)
+    kept = non_dominated([point for point, _ in rivals])
+    return [rival for rival, stays in zip(rivals, kept, strict=True) if stays]
+
+
+def _in_order(front: Iterable[tuple[Losses, Candidate]]) -> list[Candidate]:
+    members = sorted(front, key=lambda member: (member[0][::-1], member[1].number))
+    return [candidate for _, candidate in members]
 
 
 def spread_out(front: Sequence[Candidate], most: int) -> list[Candidate]:

@@ -167,7 +167,7 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
     from nas.results.report import write_report
     from nas.search.claims import Shared
     from nas.search.display import make_display
-    from nas.search.driver import budgeted, drive, keep_front_weights
+    from nas.search.driver import drive, keep_front_weights
     from nas.search.executors import open_executor
     from nas.search.logbook import Logbook
     from nas.search.study import Study
@@ -179,10 +179,10 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
         run, experiment.name, setup.proposals, experiment.objectives, experiment.constraints, claims
     )
     stop = _Interruption()
-    trials, reason = max(experiment.search.trials, budgeted(study.records)), None
+    trials, reason = max(experiment.search.trials, study.budgeted), None
     display = make_display(shown, study, trials)
     try:
-        if study.unfinished() or budgeted(study.records) < trials or study.proposals.last(study.history):
+        if study.unfinished() or study.budgeted < trials or study.proposals.last(study.history):
             executor = open_executor(experiment, setup.dataset, run.path)
             with Logbook(study, setup.loggers, experiment) as logbook, display, stop:
 

@@ -22,7 +22,12 @@ LONGEST_PAUSE = 2.0
 
 
 class Claims(Protocol):
-    """Says which trials this driver works on. A trial is an id of the storage."""
+    """Says which trials this driver works on. A trial is an id of the storage.
+
+    `shared` says whether there may be other drivers.
+    """
+
+    shared: bool
 
     def exclusive(self) -> AbstractContextManager[None]:
         """A time in which no other driver of the study asks, tells or claims."""
@@ -63,6 +68,8 @@ class Claims(Protocol):
 
 class Sole:
     """The claims of the only driver: what it has not taken is left over from an earlier session."""
+
+    shared = False
 
     def __init__(self) -> None:
         self._taken: set[int] = set()
@@ -115,6 +122,8 @@ class Shared:
         lease: Seconds after which a driver that shows no sign of life has lost its trials, and for which
             the storage may be out of reach.
     """
+
+    shared = True
 
     def __init__(self, url: str, study: str, lease: float) -> None:
         self.driver = uuid.uuid4().hex

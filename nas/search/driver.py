@@ -3,13 +3,14 @@
 import errno
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
 from nas.errors import RequestError, TrialError
 from nas.experiment import Stop
+from nas.results.pace import Pace
 from nas.results.records import RUNNING, TUNED, Record
 from nas.results.run_directory import RunDirectory
 from nas.search.executors import Completed, Executor, Failed, Job, Measured, Progress, Report
@@ -54,7 +55,7 @@ def drive(
         stop: What ends the search before it has its trials.
     """
     session = _Session(study, executor, pruner, run, trials, retries, stop)
-    written = time.monotonic()
+    tables = Pace(TABLES_EVERY_SECONDS)
     try:
         while not interrupted() and session.fill():
             reports = executor.wait(POLL_SECONDS)
@@ -64,9 +65,9 @@ def drive(
                 observe(report)
             if not reports:
                 observe(None)
-            if time.monotonic() - written > TABLES_EVERY_SECONDS:
-                run.write_tables(study.history)
-                written = time.monotonic()
+            if tables.due:
+                with tables.timed():
+                    run.write_tables(study.history)
     finally:
         session.end()
     return session.reason
@@ -157,7 +158,7 @@ class _Session:
         return self.study.ask(last=True)
 
     def _enough(self) -> bool:
-        return budgeted(self.study.records) >= self.trials
+        return self.study.budgeted >= self.trials
 
     def _alike(self, group: list[Record], record: Record) -> bool:
         """Whether a trial has the shape of those in a group, in which they may train together."""
@@ -221,11 +222,6 @@ class _Session:
             self.run.write_tables(self.study.history)
 
 
-def budgeted(records: Sequence[Record]) -> int:
-    """The trials that count: neither those that a constraint has rejected, nor those that end a search."""
-    return sum(record.counts for record in records)
-
-
 def keep_front_weights(study: Study, run: RunDirectory, among: Collection[int] | None = None) -> set[int]:
     """Only members of the front keep their weights; what is running may yet become one, or start from one.
 
@@ -239,8 +235,9 @@ def keep_front_weights(study: Study, run: RunDirectory, among: Collection[int] |
         The numbers of the trials that may have weights.
     """
     kept = {candidate.number for candidate in study.history.front()}
-    kept |= {record.number for record in study.records if record.state == RUNNING}
-    kept |= {record.origin.inherits for record in study.unfinished() if record.origin.inherits is not None}
+    unfinished = study.unfinished()
+    kept |= {record.number for record in unfinished if record.state == RUNNING}
+    kept |= {record.origin.inherits for record in unfinished if record.origin.inherits is not None}
     if among is None:
         among = [int(file.parent.name) for file in (run.path / "trials").glob("*/weights.safetensors")]
     for number in set(among) - kept:

@@ -75,6 +75,7 @@ class Proposals:
         self.groups = groups or Groups()
         self._identify = identify or (lambda architecture: architecture.id)
         self._ids: dict[Architecture, str] = {}
+        self._before: tuple[list[Architecture], set[str]] = ([], set())
 
     def next(self, history: History) -> Proposal | None:
         """The next proposal; None when every network of the space has had its trainings.
@@ -117,6 +118,8 @@ class Proposals:
         network in four has its second training on the first fold as well: what the seed does can be
         told from what the split does.
         """
+        if self.folds == 1:
+            return 0
         earlier = sum(record.architecture == architecture for record in records)
         stays = earlier == 1 and int(architecture.id, 16) % 4 == 0
         return 0 if stays else earlier % self.folds
@@ -148,7 +151,7 @@ class Proposals:
         lead = self._lead(history) if self.groups.fills else None
         if lead is None:
             return None
-        seen = {self.identity(record.architecture) for record in history.records}
+        seen = self._seen(history)
         for attempt in range(ATTEMPTS):
             role = ("sibling", str(attempt))
             rng = np.random.default_rng(derive(self.seed, len(history.records), *role))
@@ -184,6 +187,8 @@ class Proposals:
 
     def _raced(self, history: History) -> Proposal | None:
         """One more training of the candidate about whose place on the front it says most."""
+        if not self.racing:
+            return None
         extra = sum(record.origin.operator == "race" for record in history.records)
         burst = self._burst
         if extra + burst - 1 >= self.racing * (len(history.records) + burst - FIRST_RACE):
@@ -206,7 +211,7 @@ class Proposals:
         return _replicate(most.records[0], "race")
 
     def _new(self, history: History) -> Proposal | None:
-        seen = {self.identity(record.architecture) for record in history.records}
+        seen = self._seen(history)
         number = len(history.records)
         for attempt in range(ATTEMPTS):
             proposal = self._propose(history, self.proposal_seed(number, attempt))
@@ -240,6 +245,16 @@ class Proposals:
             return None
         left = [point for point in self.space.points() if self.identity(point) not in seen]
         return left[int(rng.integers(len(left)))] if left else None
+
+    def _seen(self, history: History) -> set[str]:
+        """The ids of all networks that have been trials; those of an earlier history are taken over."""
+        architectures = [record.architecture for record in history.records]
+        before, seen = self._before
+        if architectures[: len(before)] != before:
+            before, seen = [], set()
+        seen |= {self.identity(architecture) for architecture in architectures[len(before) :]}
+        self._before = architectures, seen
+        return seen
 
     def proposal_seed(self, number: int, attempt: int = 0) -> int:
         """Seed of the sampler for a trial; each further attempt has its own."""

@@ -17,9 +17,10 @@ def reason_to_stop(stop: Stop, history: History, seconds: float) -> str | None:
     """
     if stop.seconds is not None and seconds >= stop.seconds:
         return f"it has searched for {stop.seconds:g} seconds"
-    trained = sum(len(record.metrics) for record in history.records)
-    if stop.epochs is not None and trained >= stop.epochs:
-        return f"it has trained {trained} epochs"
+    if stop.epochs is not None:
+        trained = sum(len(record.metrics) for record in history.records)
+        if trained >= stop.epochs:
+            return f"it has trained {trained} epochs"
     if stop.stagnation is not None and stagnation(history) >= stop.stagnation:
         return f"none of the last {stop.stagnation} trials has improved the front"
     return _rejected_too_often(history)
@@ -41,6 +42,9 @@ def stagnation(history: History) -> int:
 
 
 def _rejected_too_often(history: History) -> str | None:
+    late = len(history.records) - REJECTIONS  # who was told so late is among the last in any case
+    if any((r.told or 0) >= late and r.finished and r.state != REJECTED for r in reversed(history.records)):
+        return None
     told = sorted((r for r in history.records if r.told is not None), key=lambda r: r.told or 0)
     last = told[-REJECTIONS:]
     if len(last) < REJECTIONS or any(record.state != REJECTED for record in last):

@@ -3,7 +3,7 @@
 import itertools
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from nas.results.rows import Rows
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.stored import open_storage, read_record, read_records
 from nas.search.claims import Claims, Sole
+from nas.search.ledger import Ledger
 from nas.search.proposals import Proposals, unfinished
 from nas.search.samplers._optuna import STATES, parameters
 from nas.seeds import derive
@@ -89,14 +90,23 @@ class Study:
         self._distributions: dict[str, BaseDistribution] = {}
         for trial in stored:
             self._distributions = trial.distributions | self._distributions
-        self.records: list[Record] = read_records(self._storage, self._id, self.objectives)
-        self._told = sum(record.finished for record in self.records)
+        self._ledger = Ledger(read_records(self._storage, self._id, self.objectives), self.objectives)
         self._log_what_a_kill_kept_back()
 
     @property
     def history(self) -> History:
         """All trials so far."""
-        return History(self.records, self.objectives, self.constraints)
+        return History(self.records, self.objectives, self.constraints, self._ledger.standing)
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """All trials so far, by number."""
+        return self._ledger.records
+
+    @property
+    def budgeted(self) -> int:
+        """The trials that count: neither what a constraint has rejected, nor what ends a search."""
+        return self._ledger.counted
 
     def trial_id(self, number: int) -> int:
         """What the storage calls a trial."""
@@ -104,7 +114,7 @@ class Study:
 
     def unfinished(self) -> list[Record]:
         """Trials that have been asked for and have not finished, by number."""
-        return [record for record in self.records if not record.finished]
+        return list(self._ledger.unfinished.values())
 
     def left_over(self) -> list[Record]:
         """Unfinished trials on which nobody works: whoever asked for them has died, or was interrupted."""
@@ -120,20 +130,18 @@ class Study:
 
     def refresh(self) -> None:
         """Take note of what other drivers have asked for and finished."""
-        if isinstance(self.claims, Sole):
+        if not self.claims.shared:
             return
         trials = self._storage.get_all_trials(self._id, deepcopy=False)
         for record in (read_record(trial, self.objectives) for trial in trials):
             if record.number == len(self.records):
                 self._trial_ids.append(trials[record.number]._trial_id)
-                self.records.append(record)
                 self._log(record, "asked")
             elif self.records[record.number].finished or not record.finished:
                 continue
-            self.records[record.number] = record
+            self._ledger.put(record)
             if record.finished:
                 self._log(record, _ending(record))
-        self._told = sum(record.finished for record in self.records)
 
     def ask(self, enough: Callable[[], bool] = lambda: False, last: bool = False) -> Record | None:
         """Propose the next trial; None when there is no network left that has not been one.
@@ -155,13 +163,15 @@ class Study:
                 return None
             architecture, seed = proposal.architecture, derive(self.proposals.seed, number, "trial")
             fold = self.proposals.fold(architecture, self.records)
-            record = Record(number, seed, architecture, RUNNING, self._told, proposal.origin, fold=fold)
+            record = Record(
+                number, seed, architecture, RUNNING, self._ledger.finished, proposal.origin, fold=fold
+            )
             file = self.run.trial(number) / "architecture.json"
             write_atomically(file, json.dumps(architecture.to_data(), indent=1))
             trial_id = self._store(record)
             self.claims.take(trial_id)
             self._trial_ids.append(trial_id)
-            self.records.append(record)
+            self._ledger.put(record)
         self._log(record, "asked")
         return record
 
@@ -179,7 +189,7 @@ class Study:
             if record.state == WAITING:
                 self._set_state(number, TrialState.RUNNING)
             self.claims.take(trial_id)
-        self.records[number] = replace(record, state=RUNNING, cheap={}, metrics=())
+        self._ledger.put(replace(record, state=RUNNING, cheap={}, metrics=()))
         self._log(record, "restarted")
         return self.records[number]
 
@@ -191,7 +201,7 @@ class Study:
             error: Why it failed.
             attempt: Which attempt at the trial begins; the first was 1.
         """
-        self.records[number] = replace(self.records[number], cheap={}, metrics=())
+        self._ledger.put(replace(self.records[number], cheap={}, metrics=()))
         details = {"kind": error.kind, "message": error.message, "attempt": attempt}
         self.run.append_event("retried", trial=number, **details)
         return self.records[number]
@@ -209,7 +219,7 @@ class Study:
                 return
             self._set_state(number, TrialState.WAITING)
             self.claims.drop(trial_id)
-        self.records[number] = replace(self.records[number], state=WAITING, cheap={}, metrics=())
+        self._ledger.put(replace(self.records[number], state=WAITING, cheap={}, metrics=()))
         self._log(self.records[number], "released")
 
     def tell(
@@ -231,13 +241,13 @@ class Study:
 
     def measure(self, number: int, cheap: Mapping[str, float]) -> None:
         """Take note of the objectives that are known before the training."""
-        self.records[number] = replace(self.records[number], cheap=dict(cheap))
+        self._ledger.put(replace(self.records[number], cheap=dict(cheap)))
 
     def progress(self, number: int, metrics: Mapping[str, float]) -> None:
         """Take note of the objectives after one more epoch."""
         record = self.records[number]
         known = {name: metrics[name] for name in self.objectives if name in metrics}
-        self.records[number] = replace(record, metrics=(*record.metrics, known))
+        self._ledger.put(replace(record, metrics=(*record.metrics, known)))
 
     def fail(self, number: int, error: TrialError, seconds: float) -> None:
         """End a trial without a result: pruned, rejected by a constraint, or else failed."""
@@ -321,9 +331,9 @@ class Study:
             if self.records[record.number].finished:
                 return
             if not self.claims.holds(trial_id):
-                self.records[record.number] = unfinished(record)
+                self._ledger.put(unfinished(record))
                 return
-            self._write(replace(record, told=self._told), values)
+            self._write(replace(record, told=self._ledger.finished), values)
             self.claims.drop(trial_id)
 
     def _write(self, record: Record, values: list[float] | None) -> None:
@@ -342,8 +352,7 @@ class Study:
             state=STATES[record.state], values=values, user_attrs=details, constraints=excesses
         )
         self.rows.end(self._trial_ids[record.number], ended)
-        self.records[record.number] = record
-        self._told += 1
+        self._ledger.put(record)
         self._log(record, _ending(record))
 
     def _set_state(self, number: int, state: TrialState) -> None:

@@ -144,7 +144,7 @@ class Part:
 
     def _front(self, history: History, before: list[Record]) -> list[Record]:
         if before != self._before[0]:
-            members = replace(history, records=before).front()
+            members = History(before, history.objectives, history.constraints).front()
             kept = [record for member in members for record in member.records]
             self._before = before, sorted(kept, key=lambda record: record.number)
         return self._before[1]
