@@ -184,3 +184,9 @@ def test_an_output_for_a_single_run_is_refused(make_run, capsys):
 )
 def test_the_size_of_an_effect_is_said_in_words(effect, word):
     assert f"({word} effect)" in str(Verdict("a", "b", 0.5, effect, 0.01))
+
+
+def test_a_run_is_no_repeat_of_itself(make_run, capsys):
+    run = make_run("one", 0, history(0))
+    assert report.main([str(run.path), str(run.path)]) == 2
+    assert f"{run.path} is given 2 times" in capsys.readouterr().err

@@ -403,3 +403,13 @@ def test_warnings_come_before_all_else(run, monkeypatch):
     monkeypatch.setattr("nas.results.report.remarks", lambda history: ["Warning: a <b> fails.", "A note."])
     page = page_of(run)
     assert page.index("Warning: a &lt;b&gt; fails.") < page.index("The front</h2>") < page.index("A note.")
+
+
+@pytest.mark.parametrize(("beaten", "cut"), [(19, False), (20, True)])
+def test_what_is_far_below_the_front_is_out_of_the_first_view_where_much_is_beaten(beaten, cut):
+    others = [complete(2 + n, 0.2, 900) for n in range(beaten)]
+    history = History(
+        [complete(0, 0.90, 100), complete(1, 0.92, 200), *others],
+        {"accuracy": "maximize", "parameters": "minimize"},
+    )
+    assert (front_chart(history, "parameters").layout.yaxis.range is not None) == cut

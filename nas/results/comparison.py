@@ -1,6 +1,7 @@
 """Several runs side by side: their fronts, the growth of their hypervolume, and whether they differ."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,6 +142,9 @@ def compare(runs: Sequence[RunDirectory]) -> list[Group]:
     Raises:
         RequestError: As `write_comparison`.
     """
+    for path, count in Counter(run.path.resolve() for run in runs).items():
+        if count > 1:
+            raise RequestError(f"{path} is given {count} times; a run is no repeat of itself")
     experiments = [run.experiment() for run in runs]
     for run, experiment in zip(runs[1:], experiments[1:], strict=True):
         if reason := _incomparable(runs[0], experiments[0], run, experiment):

@@ -113,7 +113,10 @@ class RunDirectory:
             RequestError: There is no run here.
         """
         if not self.exists:
-            raise RequestError(f"{self.path} holds no run: there is no experiment.yaml in it")
+            raise RequestError(
+                f"{self.path} holds no run: there is no experiment.yaml in it; give the folder of a search, "
+                "such as runs/ws"
+            )
         return Experiment.model_validate(yaml.safe_load(self.experiment_file.read_text(encoding="utf-8")))
 
     def data(self) -> tuple[dict[str, ModalitySpec], Task]:

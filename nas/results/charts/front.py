@@ -17,6 +17,7 @@ from nas.results.records import PRUNED, Candidate, History, Record
 from nas.results.selections import fusing
 
 FAR = 4  # heights of the front below which a network is out of the first view
+MANY = 20  # networks beaten by others, from which on some may be
 
 
 def axes(history: History) -> list[str]:
@@ -148,7 +149,7 @@ def _leave_out_what_is_far_below(
         return
     height = max(front) - min(front) or abs(max(front)) / 10
     floor = max(front) - FAR * height
-    if any(value < floor for value in dominated):
+    if len(dominated) >= MANY and any(value < floor for value in dominated):
         figured.update_yaxes(range=[floor, max(front) + height / 4])
 
 

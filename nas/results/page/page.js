@@ -24,7 +24,7 @@ function layout(wanted, place) {
   if (matchMedia("(pointer: coarse)").matches) own.dragmode = false;
   if (place.clientWidth < 520 && own.legend) {
     Object.assign(own.legend, { y: -0.22, yanchor: "top", font: { size: 11 } });
-    own.margin = { ...own.margin, l: 44, r: 8, t: 8 };
+    own.margin = { ...own.margin, l: 44, r: 8, t: 40 }; // above, the name of the chosen point
   }
   return own;
 }
