@@ -10,6 +10,7 @@ import numpy as np
 from nas.results.belonging import belonging
 from nas.results.records import FAILED, RUNNING, TUNED, Candidate, History, Origin, Record
 from nas.search.groups import Groups
+from nas.search.growing import Grown
 from nas.search.samplers._variation import neighbour
 from nas.seeds import derive
 from nas.space import Architecture, SearchSpace
@@ -75,7 +76,7 @@ class Proposals:
         self.groups = groups or Groups()
         self._identify = identify or (lambda architecture: architecture.id)
         self._ids: dict[Architecture, str] = {}
-        self._before: tuple[list[Architecture], set[str]] = ([], set())
+        self._identities = Grown(self.identity)
 
     def next(self, history: History) -> Proposal | None:
         """The next proposal; None when every network of the space has had its trainings.
@@ -247,14 +248,8 @@ class Proposals:
         return left[int(rng.integers(len(left)))] if left else None
 
     def _seen(self, history: History) -> set[str]:
-        """The ids of all networks that have been trials; those of an earlier history are taken over."""
-        architectures = [record.architecture for record in history.records]
-        before, seen = self._before
-        if architectures[: len(before)] != before:
-            before, seen = [], set()
-        seen |= {self.identity(architecture) for architecture in architectures[len(before) :]}
-        self._before = architectures, seen
-        return seen
+        """The ids of all networks that have been trials."""
+        return set(self._identities([record.architecture for record in history.records]))
 
     def proposal_seed(self, number: int, attempt: int = 0) -> int:
         """Seed of the sampler for a trial; each further attempt has its own."""

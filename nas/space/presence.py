@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any, TypeAlias
 
@@ -40,17 +41,17 @@ class Presence:
 
     modalities: Mapping[str, tuple[bool, ...]]
 
-    @property
+    @cached_property
     def candidates(self) -> tuple[str, ...]:
         """The modalities that may be there."""
         return tuple(name for name, options in self.modalities.items() if True in options)
 
-    @property
+    @cached_property
     def required(self) -> tuple[str, ...]:
         """The modalities that have to be there."""
         return tuple(name for name, options in self.modalities.items() if options == (True,))
 
-    @property
+    @cached_property
     def free(self) -> tuple[str, ...]:
         """The modalities that may be there or not."""
         return tuple(name for name in self.candidates if name not in self.required)
@@ -110,7 +111,7 @@ class Presence:
         either = f"any of {', '.join(self.free)}" if self.free else ""
         return ", ".join([*self.required, *([either] if either else [])])
 
-    @property
+    @cached_property
     def _open(self) -> bool:
         """Whether there is more than one set."""
         return len(self.free) > 0 and len(self.candidates) > 1

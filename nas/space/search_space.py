@@ -57,6 +57,7 @@ class Select:
 
 Node: TypeAlias = Fixed | Domain | Group | Select
 Choose: TypeAlias = Callable[[str, Domain], Value]
+Plan: TypeAlias = "list[tuple[str, Domain, dict[str, Plan]]]"
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,23 @@ class SearchSpace:
     def decide(self, choose: Choose) -> dict[str, Value]:
         """The decisions that `draw` would make, path to value, without what they lead to."""
         made: dict[str, Value] = {}
-        root = self.root
+        chosen: tuple[str, ...] = ()
         if self.presence is not None:
 
             def note(path: str, domain: Domain) -> Value:
                 made[path] = choose(path, domain)
                 return made[path]
 
-            root = self._restricted(self.presence.choose(note))
-        _decide(root, "", choose, made)
+            chosen = self.presence.choose(note)
+        if chosen not in self._plans:
+            self._plans[chosen] = _plan(self._restricted(chosen) if chosen else self.root, "")
+        _decide(self._plans[chosen], choose, made)
         return made
+
+    @cached_property
+    def _plans(self) -> dict[tuple[str, ...], Plan]:
+        """The decisions by the modalities that a network uses; none are named where it uses all, always."""
+        return {}
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """A random architecture: every domain sampled, every component equally likely."""
@@ -224,20 +232,25 @@ def _draw(node: Node, path: str, choose: Choose) -> Any:
             return choose(path, node)
 
 
-def _decide(node: Node, path: str, choose: Choose, made: dict[str, Value]) -> None:
+def _plan(node: Node, path: str) -> Plan:
+    """The decisions below a node, in drawing order; with a choice those that hang on each option."""
     match node:
         case Fixed():
-            return
+            return []
         case Group(children):
-            for name, child in children.items():
-                _decide(child, _join(path, name), choose, made)
+            return [step for name, child in children.items() for step in _plan(child, _join(path, name))]
         case Select(_, options):
-            if len(options) > 1:
-                made[path] = choose(path, node.domain)
-            name = str(made[path]) if len(options) > 1 else next(iter(options))
-            _decide(options[name], _join(path, name), choose, made)
+            plans = {name: _plan(option, _join(path, name)) for name, option in options.items()}
+            return [(path, node.domain, plans)] if len(options) > 1 else next(iter(plans.values()))
         case _:
-            made[path] = choose(path, node)
+            return [(path, node, {})]
+
+
+def _decide(plan: Plan, choose: Choose, made: dict[str, Value]) -> None:
+    for path, domain, plans in plan:
+        made[path] = value = choose(path, domain)
+        if plans:
+            _decide(plans[str(value)], choose, made)
 
 
 def _follow(node: Node, value: Any, path: str, found: dict[str, tuple[Domain, Value]]) -> None:

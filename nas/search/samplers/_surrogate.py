@@ -51,14 +51,20 @@ class Encoder:
 
     def _vector(self, decisions: Decisions) -> list[float]:
         vector = self._blank.copy()
-        for whole, decided in decisions.items():
-            for path, value in to_plain(whole, self._domains[whole], decided).items():
-                column, domain = self._columns[path]
-                if isinstance(domain, Choice):
-                    vector[column + domain.options.index(value)] = OPTION
-                else:
-                    vector[column] = position(domain, value)
+        for path, decided in decisions.items():
+            if path in self._columns:
+                self._enter(vector, path, decided)
+                continue
+            for part, value in to_plain(path, self._domains[path], decided).items():
+                self._enter(vector, part, value)
         return vector
+
+    def _enter(self, vector: list[float], path: str, value: Value) -> None:
+        column, domain = self._columns[path]
+        if isinstance(domain, Choice):
+            vector[column + domain.options.index(value)] = OPTION
+        else:
+            vector[column] = position(domain, value)
 
 
 def position(domain: Any, value: Any) -> float:

@@ -19,7 +19,8 @@ def mutate(space: SearchSpace, parent: Decisions, rng: np.random.Generator) -> d
     if not parent:
         return {}
     count = min(len(parent), int(rng.geometric(0.6)))
-    chosen = set(rng.permutation(list(parent))[:count])
+    paths = list(parent)
+    chosen = {paths[place] for place in rng.permutation(len(paths))[:count]}
 
     def choose(path: str, domain: Domain) -> Value:
         value = kept(path, domain, parent, rng)

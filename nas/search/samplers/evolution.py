@@ -11,6 +11,7 @@ from nas.registry import register
 from nas.results.dominance import crowding, non_dominated, ranks
 from nas.results.records import FINISHED, PRUNED, REJECTED, History, Origin, Record
 from nas.search.curves import expected_end
+from nas.search.growing import Grown
 from nas.search.samplers._surrogate import (
     Decisions,
     Encoder,
@@ -67,23 +68,25 @@ class Evolution:
         """What `propose` gives, with what it was made from."""
         rng = np.random.default_rng(seed)
         view = self._view(space)
-        candidates = [(c, point) for c in history.candidates if (point := view.point(c.architecture))]
+        asked = view.asked([record.architecture for record in history.records])
+        located = ((place, c, asked[c.number]) for place, c in enumerate(history.candidates))
+        candidates = [(place, c.number, point) for place, c, point in located if point]
         if len(candidates) < self.startup:
             return self._start(view, history, rng), Origin()
-        losses = np.array([history.losses(candidate.values) for candidate, _ in candidates])
-        parents = [(candidates[i][0].number, candidates[i][1].decisions) for i in self._parents(losses)]
-        children = self._children(view, history, parents, rng)
+        losses = np.array([history.points[place] for place, _, _ in candidates])
+        parents = [(candidates[i][1], candidates[i][2].decisions) for i in self._parents(losses)]
+        children = self._children(space, {point.key for point in asked if point}, parents, rng)
         if not children:
             return space.sample(rng), Origin()
         chosen, origin = children[0]
         if len(children) > 1:
             stopped = self._stopped(view, history)
-            vectors = view.vectors([point for _, point in candidates] + [point for point, _ in stopped])
+            points = [point for _, _, point in candidates] + [point for point, _ in stopped]
             losses = np.concatenate([losses, *(end[None] for _, end in stopped)])
             running = (record.architecture for record in history.records if record.state not in FINISHED)
             pending = view.vectors([point for a in running if (point := view.point(a))])
             offspring = view.encode([child for child, _ in children])
-            worth = self._worth(vectors, losses, pending, offspring, rng)
+            worth = self._worth(view, points, losses, pending, offspring, rng)
             worth = (worth + 1e-12) * self._feasibility(view, history, offspring)
             chosen, origin = children[int(worth.argmax())]
         return space.draw(lambda path, domain: chosen[path]), origin
@@ -152,14 +155,12 @@ class Evolution:
         return np.lexsort((-distance, rank))[: self.population]
 
     def _children(
-        self, view: "_View", history: History, parents: list[Parent], rng: np.random.Generator
+        self, space: SearchSpace, taken: set[str], parents: list[Parent], rng: np.random.Generator
     ) -> list[tuple[Decisions, Origin]]:
         """Different children that no trial has been yet; fewer where the space is nearly used up."""
-        points = (view.point(record.architecture) for record in history.records)
-        taken = {point.key for point in points if point}
         children = []
         for _ in range(2 * self.children):
-            child, origin = self._child(view.space, parents, rng)
+            child, origin = self._child(space, parents, rng)
             if (key := _key(child)) not in taken:
                 taken.add(key)
                 children.append((child, origin))
@@ -182,18 +183,20 @@ class Evolution:
 
     def _worth(
         self,
-        vectors: NDArray[np.float64],
+        view: "_View",
+        points: list["_Point"],
         measured: NDArray[np.float64],
         pending: NDArray[np.float64],
         offspring: NDArray[np.float64],
         rng: np.random.Generator,
     ) -> NDArray[np.float64]:
         """Expected growth of the hypervolume by each child, if what is pending ends as predicted."""
-        kernels = self._kernels_for(vectors, measured)
+        kernels = self._kernels_for(view, points, measured)
         losses = _rescaled(measured)
         fitted = _representative(losses)
-        known = np.concatenate([vectors[fitted], pending])
-        across = distances(np.concatenate([known, offspring]), vectors[fitted])
+        vectors = view.vectors([points[place] for place in fitted])
+        known = np.concatenate([vectors, pending])
+        across = distances(np.concatenate([known, offspring]), vectors)
         within = (across[0][: len(fitted)], across[1][: len(fitted)])
         believed, samples = [], []
         for values, kernel in zip(losses.T, kernels, strict=True):
@@ -205,7 +208,9 @@ class Evolution:
         reference = losses.max(0) + 0.1 * (losses.max(0) - losses.min(0)) + 1e-9
         return expected_improvement(np.stack(samples, 2), front, reference)
 
-    def _kernels_for(self, vectors: NDArray[np.float64], losses: NDArray[np.float64]) -> list[Kernel]:
+    def _kernels_for(
+        self, view: "_View", points: list["_Point"], losses: NDArray[np.float64]
+    ) -> list[Kernel]:
         """The most likely kernel per objective for what was known first.
 
         Chosen anew whenever a tenth more is known, and from the data alone, so that a resumed search
@@ -213,10 +218,11 @@ class Evolution:
         """
         steps = int(np.log(min(len(losses), LARGEST_FIT)) / np.log(1.1))
         first = slice(int(1.1**steps))
-        key = vectors[first].tobytes() + losses[first].tobytes()
+        vectors = view.vectors(points[first])
+        key = vectors.tobytes() + losses[first].tobytes()
         if key not in self._kernels:
             columns = _rescaled(losses[first]).T
-            within = distances(vectors[first], vectors[first])
+            within = distances(vectors, vectors)
             self._kernels = {key: [GaussianProcess(within, values).kernel for values in columns]}
         return self._kernels[key]
 
@@ -236,6 +242,7 @@ class _View:
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
         self.encode = Encoder(space)
+        self.asked = Grown(self.point)
         self._points: dict[Architecture, _Point | None] = {}
 
     def point(self, architecture: Architecture) -> _Point | None:
