@@ -10,7 +10,7 @@ search: $(VENV)/installed
 	$(BIN)/python -m nas.search experiments/ws.yaml $(RESUME)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -71,6 +71,14 @@ EXPERIMENT = {
 }
 
 
+LONGEST = ("ray_search", "shared_study", "search_command", "ray_executor", "browser", "manifest", "export")
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take long come first, so that processes that share the files out end together."""
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def registrations():
     """Take back what the test registered or replaced, built-in components excepted."""

@@ -1,19 +1,22 @@
-"""A real search in a process of its own, small enough for tests: its plugin, its experiment, its command."""
+"""A real search, small enough for tests: its plugin, its experiment, its command."""
 
 import csv
 import fcntl
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import yaml
 from conftest import EXPERIMENT, TOY
 
+from nas.search.__main__ import main
 from nas.search.executors import Completed
 from nas.search.executors._worker import run
 
@@ -178,6 +181,14 @@ def command(experiment: Path, run: Path, *options: str) -> list[str]:
 
 
 def search(experiment: Path, run: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end in this process, which has imported all that it needs."""
+    words, out, err = command(experiment, run, *options), io.StringIO(), io.StringIO()
+    with patch.dict(os.environ, ENVIRONMENT), redirect_stdout(out), redirect_stderr(err):
+        code = main(words[3:])
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def search_alone(experiment: Path, run: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m nas.search` to its end."""
     return subprocess.run(
         command(experiment, run, *options),
@@ -257,7 +268,7 @@ def finished_search(base: Path) -> Path:
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "stderr").exists():
-            done = search(write_search(folder), folder / "run")
+            done = search_alone(write_search(folder), folder / "run")
             assert done.returncode == 0, done.stderr
             (folder / "stdout").write_text(done.stdout)
             (folder / "stderr").write_text(done.stderr)

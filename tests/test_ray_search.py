@@ -4,7 +4,16 @@ import os
 import signal
 from pathlib import Path
 
-from searches import DEADLINE_SECONDS, alive, held_search, results, search, wait_until, write_search
+from searches import (
+    DEADLINE_SECONDS,
+    alive,
+    held_search,
+    results,
+    search,
+    search_alone,
+    wait_until,
+    write_search,
+)
 
 
 def descendants(pid: int) -> set[int]:
@@ -72,6 +81,6 @@ def test_a_killed_driver_takes_ray_with_it_and_a_resumed_search_on_ray_ends_as_i
         process.wait(DEADLINE_SECONDS)
         wait_until(lambda: not any(alive(pid) for pid in started), "all of Ray has ended")
     (tmp_path / "gate").unlink()
-    again = search(experiment, run, "--resume", *RAY)
+    again = search_alone(experiment, run, "--resume", *RAY)
     assert again.returncode == 0, again.stderr
     assert results(run) == results(finished_search / "run")
