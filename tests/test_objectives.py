@@ -146,6 +146,29 @@ def test_flops_of_a_linear_layer_are_two_per_weight_and_row():
     assert flops(nn.Linear(7, 5), 1, 3, 7) == 2 * 3 * 7 * 5
 
 
+class Learned(nn.Module):
+    """A linear layer of a parameter, beside one that is frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.layer = nn.Parameter(torch.ones(3, 7)), nn.Linear(7, 5)
+        self.layer.bias.requires_grad_(False)
+
+    def forward(self, x):
+        return self.layer(self.query.expand(len(x), -1, -1))
+
+
+def test_flops_of_what_is_computed_from_a_parameter_count_and_leave_it_as_it_was():
+    layer = Learned()
+    assert flops(layer, 1, 7) == 2 * 3 * 7 * 5
+    assert {name for name, p in layer.named_parameters() if p.requires_grad} == {"query", "layer.weight"}
+
+
+@pytest.mark.parametrize("fusion", nas.available("fusion"))
+def test_a_network_with_any_fusion_is_measured(fusion):
+    assert measure("flops", network(DENSE | {"fusion": {fusion: {}}})) > 0
+
+
 def test_flops_of_a_convolution_are_two_per_weight_and_position():
     assert flops(nn.Conv2d(2, 6, 3, padding=1), 1, 2, 8, 4) == 2 * (8 * 4) * (6 * 2 * 3 * 3)
 

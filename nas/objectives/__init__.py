@@ -61,12 +61,17 @@ class Context:
     def predicting(self) -> Iterator[None]:
         """The network without dropout and gradients; afterwards it is in the mode that it was in."""
         training = self.network.training
+        learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.network.eval()
+        for parameter in learned:  # torch's counter of flops stumbles over one that is a module's input
+            parameter.requires_grad_(False)
         try:
             with torch.no_grad():
                 yield
         finally:
             self.network.train(training)
+            for parameter in learned:
+                parameter.requires_grad_(True)
 
     def forward(self) -> Tensor:
         """The network's outputs for the sample, `(1, out_dim)`."""
