@@ -31,7 +31,7 @@ from overhead import PLUGIN
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from postgresql import started_server
 
-TRIALS = 5
+TRIALS = 4
 DEADLINE_SECONDS = 600
 INTERRUPTED = 130  # exit code of a search that can be resumed
 
@@ -164,9 +164,11 @@ def cluster(run: Path) -> Iterator[tuple[Any, tuple[str, ...]]]:
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     cluster.add_node(num_cpus=1)
-    yield cluster, ("execution.backend=ray", f"execution.address={cluster.address}")
-    ray.shutdown()
-    cluster.shutdown()
+    try:
+        yield cluster, ("execution.backend=ray", f"execution.address={cluster.address}")
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def lose_node(search: Search, cluster: Any) -> None:
@@ -195,8 +197,10 @@ def small_disk(run: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """The run directory is on a disk of its own; needs the right to mount one."""
     disk = run.parent
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32M", "nas", str(disk)], check=True)
-    yield disk, ()
-    subprocess.run(["umount", disk], check=True)
+    try:
+        yield disk, ()
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def fill_disk(search: Search, disk: Path) -> None:
@@ -244,11 +248,11 @@ FAULTS = {
 
 
 def strike(fault: Fault, folder: Path, run: Path, expected: list[list[str]], moment: float) -> dict[str, Any]:
-    """Let a fault happen to a search, `moment` seconds after the second trial has ended."""
+    """Let a fault happen to a search, `moment` seconds after the first trial has ended."""
     run.parent.mkdir()
     with fault.surroundings(run) as (around, told):
         search = Search(folder, run, *fault.overrides, *told)
-        search.wait_for(2)
+        search.wait_for(1)
         time.sleep(moment)
         before, started, struck = search.told(), search.started(), time.monotonic()
         fault.strikes(search, around)

@@ -98,6 +98,7 @@ class Evaluator:
         validation: Which samples networks are measured on.
         checkpoint_every: Epochs after which a trial that trains alone, as a whole network, keeps its state;
             0 for never.
+        compiles: Whether whole networks that train alone are compiled for it.
 
     Raises:
         RequestError: The dataset cannot be divided into the folds that are asked for.
@@ -112,12 +113,14 @@ class Evaluator:
         device: torch.device | str = "cpu",
         validation: Validation = Validation(),  # noqa: B008 - frozen
         checkpoint_every: int = 0,
+        compiles: bool = False,
     ) -> None:
         self.dataset = dataset
         self.training = training
         self.constraints = constraints or {}
         self.device = torch.device(device)
         self.checkpoint_every = checkpoint_every
+        self.compiles = compiles
         names = [name for name in available("objective") if getattr(get("objective", name), "logged", False)]
         self.objectives = {
             name: create("objective", name) for name in [*objectives, *names, *self.constraints]
@@ -281,7 +284,7 @@ class Evaluator:
         with products(settings.precision):
             if settings.encoders == "joint":
                 parts = splits["train"], splits["validation"]
-                train(network, *parts, settings, trial.seed, on_epoch, state=state)
+                train(network, *parts, settings, trial.seed, on_epoch, None, state, self.compiles)
                 return
             if fold not in self._stores:
                 self._stores[fold] = FeatureStore(self.dataset, splits, self.training, self.device)

@@ -49,6 +49,12 @@ def _parser() -> Parser:
         metavar="PATH",
         help="also the best member of another run directory, or the one network of an experiment file",
     )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        dest="compiles",
+        help="compile networks for their training (torch.compile; needs a C++ compiler)",
+    )
     parser.add_argument("--workers", type=positive, default=1, metavar="W", help="processes (1)")
     return parser
 
@@ -64,7 +70,7 @@ def _retrain(argv: Sequence[str] | None) -> int:
 
     run = RunDirectory(arguments.run_dir)
     subjects = _subjects(run, arguments)
-    recipe = Recipe(arguments.seeds, arguments.epochs, arguments.on_validation)
+    recipe = Recipe(arguments.seeds, arguments.epochs, arguments.on_validation, arguments.compiles)
     told = _Told(len(subjects) * recipe.seeds)
     results = retrain(run, subjects, recipe, arguments.workers, told.training, told.failure)
     if not results:

@@ -38,11 +38,13 @@ class Recipe:
         seeds: Number of trainings of each.
         epochs: Epochs of each; those of the architecture or the experiment for None.
         on_validation: Train on the validation split too; then nothing is measured on it.
+        compiles: Compile networks for their training; nothing else changes.
     """
 
     seeds: int = 3
     epochs: int | None = None
     on_validation: bool = False
+    compiles: bool = False
 
 
 class Trainer:
@@ -52,10 +54,15 @@ class Trainer:
         experiment: The experiment.
         on_validation: Train on the validation split too.
         dataset: Its dataset; loaded for None.
+        compiles: Compile networks for their training.
     """
 
     def __init__(
-        self, experiment: Experiment, on_validation: bool = False, dataset: Dataset | None = None
+        self,
+        experiment: Experiment,
+        on_validation: bool = False,
+        dataset: Dataset | None = None,
+        compiles: bool = False,
     ) -> None:
         require_plugins(experiment.plugins)
         self.plugins = tuple(experiment.plugins)
@@ -63,7 +70,8 @@ class Trainer:
         self.dataset = dataset or load_dataset(name, **options)
         self.on_validation = on_validation
         settings = experiment.training.model_copy(update={"identifiability": False})  # a search has told
-        self.evaluator = Evaluator(self.dataset, list(experiment.objectives), settings, device=_device())
+        names = list(experiment.objectives)
+        self.evaluator = Evaluator(self.dataset, names, settings, device=_device(), compiles=compiles)
         if on_validation:
             splits = self.evaluator.splits
             splits["train"] = JoinedSplit((splits["train"], splits["validation"]))
@@ -212,11 +220,11 @@ def _outcomes(
         for subject, seed in jobs
     }
     if workers == 1:
-        trainer = Trainer(experiment, recipe.on_validation)
+        trainer = Trainer(experiment, recipe.on_validation, compiles=recipe.compiles)
         for (subject, _), task in tasks.items():
             yield subject, _outcome(trainer, *task)
         return
-    prepared = (experiment, recipe.on_validation, max(1, len(os.sched_getaffinity(0)) // workers))
+    prepared = (experiment, recipe, max(1, len(os.sched_getaffinity(0)) // workers))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), context, _prepare, prepared) as pool, _ended(pool):
         futures = {pool.submit(_train_here, *task): subject for (subject, _), task in tasks.items()}
@@ -236,12 +244,12 @@ def _outcome(
 _trainer: Trainer
 
 
-def _prepare(experiment: Experiment, on_validation: bool, threads: int) -> None:
+def _prepare(experiment: Experiment, recipe: Recipe, threads: int) -> None:
     """Make a process of the pool ready: it dies at a Ctrl-C, and loads the data once."""
     global _trainer
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch.set_num_threads(threads)
-    _trainer = Trainer(experiment, on_validation)
+    _trainer = Trainer(experiment, recipe.on_validation, compiles=recipe.compiles)
 
 
 def _train_here(architecture: Architecture, seed: int, understand: bool) -> Training | TrialError:

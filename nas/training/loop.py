@@ -18,6 +18,7 @@ from nas.network import Network
 from nas.seeds import derive
 from nas.training.add_ons import add_ons
 from nas.training.checkpoint import restore, state_of
+from nas.training.compiling import compiled
 from nas.training.criterion import Criterion, criterion
 from nas.training.hooks import Hook, Hooks
 from nas.training.identifiability import verdicts
@@ -64,6 +65,7 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     stop: int | None = None,
     state: Mapping[str, Any] | None = None,
+    compiles: bool = False,
 ) -> Epoch:
     """Train a network in place with AdamW and return its last epoch.
 
@@ -76,9 +78,10 @@ def train(
         on_epoch: Called after every epoch.
         stop: Epoch after which to end, in the middle of what the settings plan; None goes on to the last.
         state: `Epoch.state` of the same training, to go on from there; None begins.
+        compiles: Whether the steps use a compiled network; see `nas.training.compiling`.
 
     Raises:
-        TrialError: The loss is not finite (kind `nan`).
+        TrialError: The loss is not finite (kind `nan`), or the network cannot be compiled.
     """
     if not len(training):
         raise ValueError("the training split is empty")
@@ -93,7 +96,8 @@ def train(
     learned = criterion(network.task, settings, training, next(network.parameters()).device)
     wiring = Wiring(network, optimizer, plan, seed, lambda: _loss(network, learned.plain, validation))
     hooks = [wiring, *add_ons(network, training, settings, learned, optimizer, seed)]
-    steps = Steps(network, learned, optimizer, schedule, settings, Hooks(hooks))
+    forward = compiled(network) if compiles else network
+    steps = Steps(network, learned, optimizer, schedule, settings, Hooks(hooks), forward)
     first_epoch, started = 1, time.perf_counter()
     if state is not None:
         restore(steps, order, state)
@@ -131,6 +135,7 @@ class Steps:
         schedule: What changes the learning rate after every step.
         settings: How the network is trained.
         hook: What takes part in every step.
+        forward: Computes what the network does.
     """
 
     network: Network
@@ -139,6 +144,7 @@ class Steps:
     schedule: torch.optim.lr_scheduler.LRScheduler
     settings: Training
     hook: Hook
+    forward: Callable[..., Any]
 
     def epoch(self, split: Split, batches: Iterable[tuple[int, Tensor]]) -> float:
         """One pass over the split in the given batches, numbered by step; the mean loss of the outputs."""
@@ -153,7 +159,7 @@ class Steps:
         """Learn from one batch; the loss of the outputs, what the hooks add to it aside."""
         self.hook.before_step(step)
         batch = self.hook.batch(step, batch)
-        outputs = outputs_of(self.network, batch, self.settings.precision)
+        outputs = outputs_of(self.forward, batch, self.settings.precision)
         loss = self.criterion(outputs, batch.labels)
         self.optimizer.zero_grad(set_to_none=True)
         self.hook.total_loss(step, loss, batch).backward()
