@@ -1,10 +1,12 @@
 """Exported networks predict what the trained ones did, and say what they are."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from searches import ENVIRONMENT
 
 import nas
-from nas import export, retrain
+from nas import catalogue, export, retrain
 from nas.errors import RequestError
 from nas.results import export as exporting
 from nas.results.conversion import convert, largest_difference
@@ -45,6 +47,14 @@ def test_the_exported_networks_hold_every_component():
     for kind in ("encoder", "topology", "fusion", "head"):
         assert set(own(kind)) <= held, kind
     assert {*TASKS, *BACKENDS, *MODALITIES} <= held | {slot for e in covering() for slot in e.names}
+
+
+def test_the_guide_lists_every_component_among_what_is_exported():
+    guide = (Path(__file__).parents[1] / "docs" / "results.md").read_text(encoding="utf-8")
+    for kind in ("encoder", "fusion", "connector", "topology", "head"):
+        [row] = re.findall(rf"^\| {kind} \| (.*) \|$", guide, re.MULTILINE)
+        listed = re.findall("`(.*?)`", row)
+        assert listed == catalogue.own(kind), kind
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,14 @@ import sys
 
 import pytest
 import torch
+from exports import Example
 from pretrained import stand_in_for_timm, tiny_bert, tiny_tokenizer
 from safetensors.torch import save_file
 
 import nas
 from nas.modality import ModalitySpec
+from nas.results.conversion import convert, largest_difference
+from nas.results.export import TOLERANCE
 from nas.space.assemble import assemble
 from nas.space.files import locate_files
 
@@ -240,3 +243,19 @@ def test_a_library_that_is_not_installed_is_named_before_sampling(tmp_path, monk
 def test_models_of_other_libraries_are_never_part_of_choice_all():
     space = assemble({}, {"photo": IMAGE, "caption": TEXT}).to_data()["encoders"]
     assert not {"timm", "hf"} & {*space["photo"]["choice"], *space["caption"]["choice"]}
+
+
+# --- exports ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tune", ["frozen", "full"])
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_a_network_with_a_model_of_another_library_is_exported(modality, tune, bert, timm):
+    models = {
+        "text": {"hf": {"path": str(bert), "tune": tune}},
+        "image": {"timm": {"name": "tiny", "tune": tune}},
+    }
+    example = Example({}, {"encoders": {modality: models[modality]}}, (modality, "vector"))
+    network, batch = example.build(), example.batch()
+    content = convert("torch-export", network, example.description, batch)
+    assert largest_difference("torch-export", content, network, batch) < TOLERANCE

@@ -89,7 +89,10 @@ def _program(network: Network, batch: Batch) -> Any:
     named = inputs_of(batch)
     rows = torch.export.Dim("batch", min=1)
     shapes = {name: {0: rows} for name in named}
-    return torch.export.export(_Named(network), (named,), dynamic_shapes=(shapes,))
+    with (
+        torch.no_grad()
+    ):  # what switches gradients off inside, as a frozen encoder does, is then no part of it
+        return torch.export.export(_Named(network), (named,), dynamic_shapes=(shapes,))
 
 
 def _to_torch_export(program: Any, description: Description, names: list[str]) -> bytes:

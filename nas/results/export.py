@@ -20,7 +20,7 @@ from nas.results.conversion import convert, inputs_of, largest_difference
 from nas.results.exported import Description
 from nas.results.figures import figure, with_deviation
 from nas.results.formats import FILES
-from nas.results.records import Record
+from nas.results.records import Record, spread_out
 from nas.results.retrained import Retrained, Training, read, seed_of
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.stored import read_history
@@ -29,6 +29,7 @@ from nas.training.wiring import sparse_layers
 
 SAMPLES = 64
 TOLERANCE = 1e-4
+MENTIONED = 8  # members of the front, in a message
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 ARCHITECTURE, CARD, EXAMPLE = "architecture.json", "README.md", "example.py"
 
@@ -176,11 +177,11 @@ def _weights(run: RunDirectory, record: Record, training: int | None) -> Path:
             raise RequestError(f"{file} is not there any more; {again} makes it again")
         return file
     if not run.weights(number).exists():
-        kept = [str(member.number) for member in read_history(run).front()]
+        members = spread_out(read_history(run).front(), MENTIONED)
+        kept = ", ".join(str(member.number) for member in members) or "there is none yet"
         raise RequestError(
-            f"trial {number} has no weights: members of the front alone keep them "
-            f"({', '.join(kept) or 'there is none yet'}); {again} trains it again, "
-            "for an export with --retrained"
+            f"trial {number} has no weights: members of the front alone keep them ({kept}); "
+            f"{again} trains it again, for an export with --retrained"
         )
     return run.weights(number)
 
