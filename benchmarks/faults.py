@@ -241,7 +241,7 @@ FAULTS = {
         lambda search, _: (search.folder / "leak").touch(),
         ("execution.memory_limit=1.5",),
     ),
-    "ray_actor": Fault(lambda search, _: kill(search, "ray::Trials"), RAY),
+    "ray_actor": Fault(lambda search, _: kill(search, "ray::ResourceTrainable"), RAY),
     "ray_driver": Fault(lambda search, _: end(search), RAY, resumed=True),
     "ray_node": Fault(lose_node, surroundings=cluster),
 }

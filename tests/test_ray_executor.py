@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack, closing
+from types import SimpleNamespace
 
 import pytest
 from searches import wait_until, write_search
@@ -11,7 +12,7 @@ from nas.errors import KeyPathError
 from nas.experiment import Execution, load_experiment
 from nas.registry import create, require_plugins
 from nas.search.executors import Completed, Failed, Job, Measured, Progress
-from nas.search.executors.ray import RayExecutor, settle
+from nas.search.executors.ray import RayExecutor, _connect, settle
 from nas.space import Architecture
 
 MOODS = ["talkative", "angry", "greedy", "deadly", "good"]
@@ -182,6 +183,28 @@ def test_a_job_whose_actor_dies_goes_on_from_its_checkpoint_as_if_nothing_had_ha
     )
     assert after[:2] == before[:2]  # reported again, and not computed again
     assert not list((tmp_path / "again").glob(".*"))
+
+
+def test_a_job_that_takes_too_much_memory_fails_as_such_and_the_next_one_runs(open_executor, tmp_path):
+    executor = open_executor(memory_limit=2)
+    jobs = [Job(n, 1, architecture(mood), tmp_path / str(n)) for n, mood in enumerate(["leaking", "good"])]
+    leaked, *_, completed = ended(run_all(executor, jobs))
+    assert (leaked.error.kind, leaked.error.message) == ("out_of_memory", "its worker took more than 2 GB")
+    assert isinstance(completed, Completed)
+
+
+def test_no_dashboard_is_named_where_ray_has_none(capsys, monkeypatch):
+    import ray
+
+    for url, told in (("", ""), (None, ""), ("127.0.0.1:8265", "Ray's dashboard: http://127.0.0.1:8265\n")):
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", lambda *_, url=url, **__: SimpleNamespace(dashboard_url=url))
+        assert _connect("local")
+        assert capsys.readouterr().out == told
+
+
+def ended(reports):
+    return [report for report in reports if isinstance(report, Completed | Failed)]
 
 
 def of(kind, reports):

@@ -84,7 +84,7 @@ def test_retraining_is_a_training_from_scratch_measured_on_the_test_split(run, n
 def test_the_epochs_asked_for_count_even_where_the_architecture_has_its_own(run, number, monkeypatch):
     own = read_history(run).records[number].architecture.to_data() | {"training": {"epochs": 1}}
     found = replace(read_history(run).records[number], architecture=Architecture(own))
-    monkeypatch.setattr("nas.results.subjects.find_record", lambda run, number: found)
+    monkeypatch.setattr("nas.results.subjects._record", lambda run, history, number: found)
     for options, expected in ([["--epochs", "3"], 3], [[], 1]):
         assert retrain.main([str(run.path), "--trial", str(number), "--seeds", "1", *options]) == 0
         kept = stored(run, number)
