@@ -1,10 +1,12 @@
 """Fixtures that all tests share.
 
-`registrations` (automatic) takes back what a test registered. `toy` is a dataset plugin of two
-modalities that loads in milliseconds; `write_experiment` writes an experiment file that uses it.
+`registrations` (automatic) takes back what a test registered, and the fixtures of its module. `toy` is a
+dataset plugin of two modalities that loads in milliseconds; `write_experiment` writes an experiment file that
+uses it.
 """
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,20 +81,39 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONGEST)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def registrations_of_the_module():
+    """Take back what fixtures of a module, or of all modules, registered or replaced."""
+    assert not any(map(foreign, registry._components.values())), "a component has outlived its tests"
+    with taken_back():
+        yield
+
+
 @pytest.fixture(autouse=True)
-def registrations():
+def registrations(registrations_of_the_module):
     """Take back what the test registered or replaced, built-in components excepted."""
+    with taken_back():
+        yield
+
+
+@contextmanager
+def taken_back():
+    """At the end there are the components and plugins of the beginning, and all that are built in."""
     before = {kind: dict(components) for kind, components in registry._components.items()}
     modules = set(sys.modules)
     yield
     for kind, components in registry._components.items():
-        for name, component in list(components.items()):
-            if not component.__module__.startswith("nas."):
-                del components[name]
+        for name in foreign(components):
+            del components[name]
         components.update(before[kind])
     for name in set(sys.modules) - modules:
         if name.startswith("nas_plugin_"):
             del sys.modules[name]
+
+
+def foreign(components) -> list[str]:
+    """Names of the components that are not built in."""
+    return [name for name, own in components.items() if not own.__module__.startswith("nas.")]
 
 
 @pytest.fixture
