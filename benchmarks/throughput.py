@@ -4,9 +4,9 @@
     python benchmarks/throughput.py --real 2000 --workers 2 [--backend ray]
 
 Simulated workers take no time and report what a training of three epochs would, with an invented
-accuracy; the study, its database, the run directory and the tables are the real ones. Real workers train
-a tiny network for one epoch. One JSON line: trials per second, the driver's memory, the size of the
-database, and how long an ask takes as the study grows.
+accuracy; the study, its database, the run directory, the tables and the notes are the real ones. Real
+workers train a tiny network for one epoch. One JSON line: trials per second, the driver's memory, the size
+of the database, and how long an ask takes as the study grows.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from overhead import PLUGIN
 from nas.results.run_directory import RunDirectory
 from nas.search.driver import drive
 from nas.search.executors import Completed, Job, Measured, Progress, Report, open_executor
+from nas.search.logbook import Logbook
 from nas.search.setup import Setup, prepare
 from nas.search.study import Study
 from nas.seeds import derive
@@ -136,7 +137,8 @@ def measure(setup: Setup, run: RunDirectory, executor: Any) -> dict[str, Any]:
 
     study.ask = timed  # type: ignore[method-assign]
     started = time.perf_counter()
-    drive(study, executor, setup.pruner, run, experiment.search.trials, lambda report: None, lambda: False)
+    with Logbook(study, [], experiment) as book:
+        drive(study, executor, setup.pruner, run, experiment.search.trials, book.observe, lambda: False)
     seconds = time.perf_counter() - started
     study.close()
     size = math.ceil(len(asks) / PARTS)

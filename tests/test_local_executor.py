@@ -9,7 +9,7 @@ from searches import DEADLINE_SECONDS, SEARCH, alive, wait_until, write_search
 
 from nas.experiment import load_experiment
 from nas.search.executors import Completed, Failed, Job, Measured, Progress, local
-from nas.search.executors._worker import Share
+from nas.search.executors._worker import Share, _allowed
 from nas.search.executors.local import LocalExecutor, shares
 from nas.space import Architecture
 
@@ -293,3 +293,13 @@ def test_every_gpu_has_a_worker_and_several_workers_share_them_in_turn(monkeypat
     assert shares(3) == [Share(2, "0"), Share(2, "1"), Share(2, "0")]
     assert shares("auto", workers_per_gpu=2) == [Share(2, gpu) for gpu in ("0", "1", "0", "1")]
     assert shares("auto", 2, ["GPU-5ebe9f43"]) == [Share(4, "GPU-5ebe9f43")] * 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads"), [("1", 1), ("2,4", 2), ("8", 4), ("", 4), ("0", 4), ("many", 4)]
+)
+def test_a_worker_takes_its_share_of_the_cores_or_fewer_where_the_person_says_so(monkeypatch, asked, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert _allowed(4) == threads
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert _allowed(4) == 4

@@ -72,7 +72,7 @@ def prepare(data: Mapping[str, Any], threads: int, device: str, dataset: Any = N
 
     Args:
         data: The experiment's data.
-        threads: Threads of the processor.
+        threads: Threads of the processor; `OMP_NUM_THREADS` may ask for fewer.
         device: Where networks are trained.
         dataset: The dataset, where it is at hand; loaded for None.
     """
@@ -83,7 +83,7 @@ def prepare(data: Mapping[str, Any], threads: int, device: str, dataset: Any = N
     from nas.experiment import Experiment
     from nas.registry import require_plugins
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(_allowed(threads))
     experiment = Experiment.model_validate(data)
     if dataset is None:
         require_plugins(experiment.plugins)
@@ -93,6 +93,12 @@ def prepare(data: Mapping[str, Any], threads: int, device: str, dataset: Any = N
     training, constraints = experiment.training, experiment.constraints
     every = experiment.execution.checkpoint_every
     return Evaluator(dataset, objectives, training, constraints, device, experiment.validation, every)
+
+
+def _allowed(threads: int) -> int:
+    """The threads of a worker's share, or fewer where the person has said so, as OpenMP reads it."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(threads, int(asked)) if asked.isdigit() and int(asked) else threads
 
 
 def run(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> None:
