@@ -92,7 +92,10 @@ class Verdict:
     def __str__(self) -> str:
         share = f"a run of {self.one} beats one of {self.other} in {self.effect:.0%} of the pairs"
         if self.p is None:
-            return f"{share}; with a single run of either no test is possible: repeat both with other seeds."
+            return (
+                f"{share[0].upper()}{share[1:]}; with a single run of either no test is possible: "
+                "repeat both with other seeds."
+            )
         size = _size(self.effect)
         if self.p <= LEVEL:
             better = self.one if self.effect > 0.5 else self.other

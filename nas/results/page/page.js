@@ -23,8 +23,11 @@ function layout(wanted, place) {
   const own = structuredClone(wanted);
   if (matchMedia("(pointer: coarse)").matches) own.dragmode = false;
   if (place.clientWidth < 520 && own.legend) {
-    Object.assign(own.legend, { y: -0.22, yanchor: "top", font: { size: 11 } });
-    own.margin = { ...own.margin, l: 44, r: 8, t: 40 }; // above, the name of the chosen point
+    const named = place.dataset.chart.startsWith("front"); // the name of the chosen point needs room above
+    own.margin = { ...own.margin, l: 44, r: 8, t: named ? 40 : 8 };
+    const below = { xref: "container", x: 0, yref: "container", y: 0, yanchor: "bottom" };
+    Object.assign(own.legend, below, { entrywidth: 112, font: { size: 10 } });
+    for (const axis of [own.xaxis, own.yaxis]) if (axis?.title) axis.title.font = { size: 11 };
   }
   return own;
 }
