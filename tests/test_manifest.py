@@ -370,13 +370,28 @@ def test_the_cache_is_by_content_whatever_the_files_are_called(tmp_path, decoded
     assert len(decoded) == count
 
 
+def test_a_file_that_cannot_be_decoded_is_tried_again_only_once_it_has_changed(tmp_path, decoded):
+    file = write_samples(tmp_path, 30)
+    (tmp_path / "2.png").write_bytes(b"404 not found")
+    (tmp_path / "5.png").unlink()
+    first = load(file, modalities=MODALITIES, on_bad_row="skip")
+    count = len(decoded)
+    second = load(file, modalities=MODALITIES, on_bad_row="skip")
+    assert (len(decoded), second.notes) == (count, first.notes)
+    assert "2 of 30 rows are left out: row 3, column photo: " in first.notes[0]
+    for name in ("2.png", "5.png"):
+        write_picture(tmp_path / name, "RGB", (9, 11), True)
+    assert load(file, modalities=MODALITIES).notes == []
+    assert len(decoded) == count + 2
+
+
 def test_what_a_kill_leaves_of_the_cache_is_completed(tmp_path, decoded):
     file = write_samples(tmp_path, 30)
     first = load(file, modalities=MODALITIES)
     for index in (tmp_path / "cache").glob("*.index"):  # the last rows are there, their digests half written
         os.truncate(index, index.stat().st_size - 5 * DIGEST_BYTES - 3)
-    for digests in (tmp_path / "cache").glob("*.digests"):
-        digests.write_bytes(digests.read_bytes()[:-9])
+    for words in (tmp_path / "cache").glob("*.words"):
+        words.write_bytes(words.read_bytes()[:-9])
     count = len(decoded)
     assert same(first, load(file, modalities=MODALITIES))
     assert len(decoded) - count == 2 * 6

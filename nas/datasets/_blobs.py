@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from nas.datasets._cache import DIGEST_BYTES, Cache, Pack
 
 CHUNK = 256
+DECODERS = ("pillow", "soundfile")  # another version may read what one refuses
 STANDARD_ERROR = 2
 
 
@@ -80,6 +82,10 @@ def blob(cell: Any, folder: Path) -> Blob | None:
     return Inline(cell) if isinstance(cell, bytes) else File(folder / str(cell))
 
 
+class Refusal(str):
+    """Why a content cannot be decoded: for as long as it is the same, there is no use in another attempt."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """Many blobs as arrays of one shape.
@@ -115,24 +121,33 @@ def decode(
         cache: Where arrays are kept.
         key: JSON data that tells this way of decoding from any other.
     """
-    pack, known = cache.pack(key, shape, dtype), cache.digests(origin)
+    pack, known = cache.pack(key, shape, dtype), cache.words(origin)
+    refusals = ["refused", origin, key, *map(version, DECODERS)]
+    refused = cache.words(refusals)
     stamps = [None if blob is None else blob.stamp for blob in blobs]
-    digests = [None if stamp is None else known.get(stamp) for stamp in stamps]
+    digests = [bytes.fromhex(known[stamp]) if stamp in known else None for stamp in stamps]
+    bad: dict[int, str] = {
+        place: Refusal(refused[stamp]) for place, stamp in enumerate(stamps) if stamp in refused
+    }
     todo = [
         place
         for place, (blob, digest) in enumerate(zip(blobs, digests, strict=True))
-        if blob is not None and digest not in pack.rows
+        if blob is not None and digest not in pack.rows and place not in bad
     ]
-    bad: dict[int, str] = {}
     with _progress(f"decoding {origin[-1]}", len(todo)) as advance:
         for place, found in _decode_new(blobs, todo, read, pack, cache):
             digests[place] = found if isinstance(found, bytes) else None
             if isinstance(found, str):
                 bad[place] = found
             advance()
-    seen = {stamp: own for stamp, own in zip(stamps, digests, strict=True) if stamp and own}
+    seen = {stamp: own.hex() for stamp, own in zip(stamps, digests, strict=True) if stamp and own}
     if seen != known:
-        cache.keep_digests(origin, seen)
+        cache.keep_words(origin, seen)
+    final = {
+        stamp: why for place, why in bad.items() if (stamp := stamps[place]) and isinstance(why, Refusal)
+    }
+    if final != refused:
+        cache.keep_words(refusals, final)
     rows = [-1 if digest is None else pack.rows[digest] for digest in digests]
     return Decoded(pack.array(), np.array(rows, np.int64), bad)
 
@@ -160,16 +175,25 @@ def _attempt(
     """The digest of a blob, with its array where that is new; a string where it cannot be decoded."""
     try:
         content = blob.read()
-        digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
-        return digest, None if digest in known else read(content)
     except FileNotFoundError:
         return f"{blob} does not exist", None
     except IsADirectoryError:
         return f"{blob} is a folder, not a file", None
+    except Exception as error:  # of the disk, or of a path that is none
+        return _unreadable(blob, error), None
+    digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+    try:
+        return digest, None if digest in known else read(content)
+    except MemoryError as error:
+        return _unreadable(blob, error), None
     except Exception as error:  # whatever a decoder makes of a damaged file
-        said = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-        [reason, *_] = said.splitlines()
-        return f"{blob} cannot be read ({reason})", None
+        return Refusal(_unreadable(blob, error)), None
+
+
+def _unreadable(blob: Any, error: Exception) -> str:
+    said = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    [reason, *_] = said.splitlines()
+    return f"{blob} cannot be read ({reason})"
 
 
 def _cores() -> int:

@@ -67,19 +67,19 @@ class Cache:
         """The pack of a key."""
         return Pack(self._path(key, "rows"), shape, dtype)
 
-    def digests(self, key: Any) -> dict[str, bytes]:
-        """Digests of content by stamp, as `keep_digests` has left them."""
+    def words(self, key: Any) -> dict[str, str]:
+        """What is known of content by its stamp, as `keep_words` has left it."""
         try:
-            stored = json.loads(self._path(key, "digests").read_bytes())
+            stored: dict[str, str] = json.loads(self._path(key, "words").read_bytes())
         except (OSError, ValueError):
             return {}
-        return {stamp: bytes.fromhex(digest) for stamp, digest in stored.items()}
+        return stored
 
-    def keep_digests(self, key: Any, digests: Mapping[str, bytes]) -> None:
-        """Keep digests of content, so that the next start need not read what has not changed."""
-        content = json.dumps({stamp: digest.hex() for stamp, digest in digests.items()}).encode()
+    def keep_words(self, key: Any, words: Mapping[str, str]) -> None:
+        """Keep what is known of content, so that the next start need not read what has not changed."""
+        content = json.dumps(words).encode()
         with self.writable():
-            _write(self._path(key, "digests"), lambda stream: stream.write(content))
+            _write(self._path(key, "words"), lambda stream: stream.write(content))
 
     def _path(self, key: Any, suffix: str) -> Path:
         name = hashlib.sha256(json.dumps([VERSION, key], sort_keys=True).encode()).hexdigest()[:32]
