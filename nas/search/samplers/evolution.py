@@ -150,7 +150,7 @@ class Evolution:
         """Positions of the best, by non-dominated rank and then by crowding distance."""
         rank = ranks(losses, self.population)
         distance = np.zeros(len(losses))
-        for level in np.unique(rank):
+        for level in range(int(np.sort(rank)[: self.population][-1]) + 1):  # no further ones are chosen
             distance[rank == level] = crowding(losses[rank == level])
         return np.lexsort((-distance, rank))[: self.population]
 
