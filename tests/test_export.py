@@ -17,6 +17,7 @@ from searches import ENVIRONMENT
 
 import nas
 from nas import catalogue, export, retrain
+from nas.datasets import TensorSplit
 from nas.errors import RequestError
 from nas.results import export as exporting
 from nas.results.conversion import convert, largest_difference
@@ -163,6 +164,29 @@ def test_a_folder_gets_the_model_its_card_and_an_example_that_runs(run, member, 
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 3
+
+
+def test_where_modalities_are_missing_the_model_takes_which_are_there(
+    run, member, tmp_path, monkeypatch, capsys
+):
+    def lacking(*arguments, **options):
+        dataset = nas.load_dataset(*arguments, **options)
+        split = dataset.splits["validation"]
+        present = torch.arange(len(split))[:, None] % 3 != torch.arange(2)
+        dataset.splits["validation"] = TensorSplit(split.inputs, split.labels, split.masks, present)
+        return dataset
+
+    monkeypatch.setattr(exporting, "load_dataset", lacking)
+    for format in ("safetensors", "torch-export"):
+        folder = tmp_path / format
+        arguments = [str(run.path), "--trial", str(member.number), "--format", format, "-o", str(folder)]
+        assert export.main(arguments) == 0
+        card = (folder / "README.md").read_text()
+        assert "| `present` | [2] | bool |" in card
+        assert "in this order: image, text;" in card
+    capsys.readouterr()
+    exec((folder / "example.py").read_text(), {"__file__": str(folder / "example.py")})
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_a_file_gets_the_model_alone_which_predicts_what_the_trial_did(run, member, tmp_path):

@@ -1,6 +1,7 @@
 """`mlflow`: runs for MLflow's tracking."""
 
 import importlib.util
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -33,6 +34,7 @@ class MLflow:
         """Find the experiment in the store, or make it."""
         from mlflow import MlflowClient
 
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # tables are made, as ever
         self._client = MlflowClient(self.uri or f"sqlite:///{(run.path / 'mlflow.db').resolve()}")
         known = self._client.get_experiment_by_name(experiment.name)
         self._experiment = known.experiment_id if known else self._client.create_experiment(experiment.name)
