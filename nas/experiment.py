@@ -221,7 +221,7 @@ SETTINGS_OF_TASKS = {  # of settings that do not fit every task
 
 
 class Retries(_Section):
-    """How many times a trial is run again, from its beginning, after a failure of each kind.
+    """How many times a trial is run again, from its start or its checkpoint, after a failure of each kind.
 
     Args:
         error: A component raised an error.
