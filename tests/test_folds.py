@@ -90,7 +90,6 @@ def test_two_splits_joined_give_what_each_gives_in_any_order(dataset):
     assert torch.equal(batch.present[:, 0], order < len(one))
 
 
-@nas.register("dataset", "grouped")
 class Grouped:
     """Twenty samples of five persons."""
 
