@@ -1,5 +1,7 @@
 # Every target makes the virtual environment and installs what is missing.
 PYTHON ?= python3
+# One more than two cores: some tests wait for other processes.
+PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 RESUME = $(if $(wildcard runs/ws/study.db),--resume)
@@ -10,7 +12,7 @@ search: $(VENV)/installed
 	$(BIN)/python -m nas.search experiments/ws.yaml $(RESUME)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
