@@ -1,6 +1,6 @@
 # Every target makes the virtual environment and installs what is missing.
 PYTHON ?= python3
-# One more than two cores: some tests wait for other processes.
+# Of the tests: one more than two cores, since some wait for other processes, each with one thread of its own.
 PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ search: $(VENV)/installed
 	$(BIN)/python -m nas.search experiments/ws.yaml $(RESUME)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
