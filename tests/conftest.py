@@ -84,7 +84,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True, scope="module")
 def registrations_of_the_module():
     """Take back what fixtures of a module, or of all modules, registered or replaced."""
-    assert not any(map(foreign, registry._components.values())), "a component has outlived its tests"
+    left = [name for components in registry._components.values() for name in foreign(components)]
+    assert not left, f"{left} have outlived their tests, or were registered by the import of a test module"
     with taken_back():
         yield
 

@@ -38,16 +38,9 @@ WIRED = Example({}, {"connector": {"small_world": SETTINGS}})
 @pytest.mark.parametrize("example", list(covering()), ids=lambda example: example.names["fusion"])
 def test_every_component_is_exported_for_any_number_of_samples(example):
     network, batch, description = example.build(), example.batch(), example.description
-    for format in ("safetensors", "torch-export"):
+    for format in ("safetensors", "onnx"):  # onnx is made of what torch-export writes
         content = convert(format, network, description, batch)
         assert largest_difference(format, content, network, batch) < TOLERANCE
-
-
-@pytest.mark.parametrize("example", list(covering())[::4], ids=lambda example: example.names["fusion"])
-def test_onnx_is_exact_for_any_number_of_samples(example):  # benchmarks/exports.py: for every component
-    network, batch = example.build(), example.batch()
-    content = convert("onnx", network, example.description, batch)
-    assert largest_difference("onnx", content, network, batch) < TOLERANCE
 
 
 def test_the_exported_networks_hold_every_component():

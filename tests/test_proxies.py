@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,7 +15,6 @@ from nas.network import build
 from nas.objectives import Context
 from nas.objectives.naswot import JITTER, log_determinant
 from nas.registry import create
-from nas.results.correlation import rank_correlation
 from nas.results.records import COMPLETE, History, Record
 from nas.results.remarks import remarks
 from nas.space import Architecture
@@ -133,12 +131,6 @@ def test_a_proxy_judges_a_whole_network_before_its_training(name):
     objective = create("objective", name)
     assert objective.cheap
     assert math.isfinite(objective(Context(network, modalities, TASK, one, batch=batch)))
-
-
-@pytest.mark.parametrize("levels", [3, 1000])
-def test_the_rank_correlation_is_spearman_s_ties_included(levels):
-    one, other = np.random.default_rng(levels).integers(levels, size=(2, 40)).astype(float)
-    assert rank_correlation(one, other) == pytest.approx(spearmanr(one, other).statistic, abs=1e-12)
 
 
 def test_how_well_a_proxy_tells_the_order_of_the_ends_is_remarked():

@@ -43,11 +43,11 @@ def margins(history: History) -> dict[int, dict[str, float]]:
     Args:
         history: The trials.
     """
-    from scipy.stats import t
-
     variance, spare = _between_trainings(history)
     if not spare:
         return {}
+    from scipy.stats import t  # takes a second, which a search without replicates is spared
+
     width = t.ppf(0.5 + CONFIDENCE / 2, spare) * np.sqrt(variance)
     return {
         candidate.number: {

@@ -89,9 +89,8 @@ def _program(network: Network, batch: Batch) -> Any:
     named = inputs_of(batch)
     rows = torch.export.Dim("batch", min=1)
     shapes = {name: {0: rows} for name in named}
-    with (
-        torch.no_grad()
-    ):  # what switches gradients off inside, as a frozen encoder does, is then no part of it
+    # What switches gradients off inside, as a frozen encoder does, is no part of a graph without any.
+    with torch.no_grad():
         return torch.export.export(_Named(network), (named,), dynamic_shapes=(shapes,))
 
 

@@ -3,7 +3,6 @@
 import math
 
 from nas.results.belonging import noise
-from nas.results.correlation import rank_correlation
 from nas.results.failures import poisoned
 from nas.results.lineage import gains
 from nas.results.records import TUNED, History
@@ -38,6 +37,8 @@ def remarks(history: History) -> list[str]:
 
 def _foretold(history: History) -> str | None:
     """How well what is known before a training tells the order of what it gives."""
+    from scipy.stats import spearmanr  # takes a second
+
     objective = next((name for name in history.objectives if _is_trained(history, name)), None)
     candidates = history.candidates
     if objective is None or len(candidates) < ENOUGH:
@@ -47,7 +48,7 @@ def _foretold(history: History) -> str | None:
     for name in sorted({name for c in candidates for name in c.records[0].cheap}):
         known = [candidate.values.get(name, math.nan) for candidate in candidates]
         if all(map(math.isfinite, known)) and len(set(known)) > 1 and len(set(ends)) > 1:
-            found.append(f"{name} {rank_correlation(known, ends):+.2f}")
+            found.append(f"{name} {spearmanr(known, ends).statistic:+.2f}")
     if not found:
         return None
     return f"Rank correlation with {objective} over {len(candidates)} networks: {', '.join(found)}."

@@ -13,8 +13,7 @@ from nas.experiment import Stop
 from nas.results.pace import Pace
 from nas.results.records import RUNNING, TUNED, Record
 from nas.results.run_directory import RunDirectory
-from nas.search.executors import Completed, Executor, Failed, Job, Measured, Progress, Report
-from nas.search.executors._worker import CHECKPOINT
+from nas.search.executors import CHECKPOINT, Completed, Executor, Failed, Job, Measured, Progress, Report
 from nas.search.groups import shape_class
 from nas.search.stopping import reason_to_stop
 from nas.search.study import Study

@@ -13,7 +13,19 @@ from nas.errors import TrialError
 from nas.experiment import Experiment
 from nas.space import Architecture
 
-__all__ = ["Completed", "Executor", "Failed", "Job", "Measured", "Progress", "Report", "open_executor"]
+__all__ = [
+    "CHECKPOINT",
+    "Completed",
+    "Executor",
+    "Failed",
+    "Job",
+    "Measured",
+    "Progress",
+    "Report",
+    "open_executor",
+]
+
+CHECKPOINT = ".checkpoint.pt"  # the state of a trial that is not over, in its folder
 
 
 @dataclass(frozen=True)

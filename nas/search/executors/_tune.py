@@ -29,8 +29,8 @@ from nas.errors import TrialError
 from nas.experiment import Experiment
 from nas.registry import import_plugin, load_entry_points, plugin_files
 from nas.results.run_directory import write_atomically
-from nas.search.executors import Completed, Failed, Job, Progress, Report
-from nas.search.executors._worker import CHECKPOINT, prepare, report, run, watch_memory
+from nas.search.executors import CHECKPOINT, Completed, Failed, Job, Progress, Report
+from nas.search.executors._worker import prepare, report, run, watch_memory
 
 Files = Mapping[str, bytes]
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import TrialError, disk_is_full
-from nas.search.executors import Completed, Failed, Job, Measured, Progress, Report
+from nas.search.executors import CHECKPOINT, Completed, Failed, Job, Measured, Progress, Report
 
 if TYPE_CHECKING:
     from nas.evaluation import Evaluation, Evaluator, Trial
 
 
-CHECKPOINT = ".checkpoint.pt"  # in the folder of a trial that is not over
 TOO_LARGE = 77  # exit code of a worker that has taken more memory than it may
 WATCH_SECONDS = 0.1
 
