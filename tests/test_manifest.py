@@ -385,6 +385,16 @@ def test_a_file_that_cannot_be_decoded_is_tried_again_only_once_it_has_changed(t
     assert len(decoded) == count + 2
 
 
+def test_a_file_that_one_decoder_refuses_is_tried_again_by_another_version(tmp_path, decoded, monkeypatch):
+    file = write_samples(tmp_path, 30)
+    (tmp_path / "2.png").write_bytes(b"404 not found")
+    load(file, modalities=MODALITIES, on_bad_row="skip")
+    count = len(decoded)
+    monkeypatch.setattr("nas.datasets._blobs.version", lambda package: "another")
+    load(file, modalities=MODALITIES, on_bad_row="skip")
+    assert len(decoded) == count + 1
+
+
 def test_what_a_kill_leaves_of_the_cache_is_completed(tmp_path, decoded):
     file = write_samples(tmp_path, 30)
     first = load(file, modalities=MODALITIES)
