@@ -40,7 +40,7 @@ function choose(number, near) {
   for (const network of panel.querySelectorAll(".network")) network.hidden = network !== own;
   if (!own) panel.append(describe(number));
   mark(number);
-  if (near) (own ?? panel.lastElementChild).scrollIntoView({ block: "nearest", behavior: "smooth" });
+  if (near) (own ?? panel.lastElementChild).scrollIntoView({ block: "nearest" });
 }
 
 // The panel of a network that is not on the front, and so has no section of its own.
