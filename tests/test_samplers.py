@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from optuna.samplers import TPESampler
 
 from nas.registry import create
 from nas.results.dominance import non_dominated
 from nas.results.records import COMPLETE, FAILED, REJECTED, RUNNING, History, Record
-from nas.search.samplers._optuna import Part
+from nas.search.samplers._optuna import OptunaSampler, Part
+from nas.search.samplers.tpe import _groups
 from nas.seeds import derive
 from nas.space import Architecture, Float, Int, SearchSpace
 from nas.space.search_space import Group, Select
@@ -194,6 +196,33 @@ def test_what_learns_from_the_history_finds_a_better_front_than_random(name):
         return np.median([hypervolume(records) for records in runs])
 
     assert median(name) > 1.1 * median("random")
+
+
+def optunas_tpe(seed):
+    return TPESampler(seed=seed, n_startup_trials=5, multivariate=True, group=True)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_tpe_proposes_what_optunas_does_where_all_decisions_occur_together():
+    records = live(sampler("random"), 30, space=SIMPLE_SPACE)
+    ours, theirs = sampler("tpe"), OptunaSampler(optunas_tpe, history=100)
+    for seed in range(5):
+        history = History(records, OBJECTIVES)
+        assert ours.propose(SIMPLE_SPACE, history, seed) == theirs.propose(SIMPLE_SPACE, history, seed)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_tpe_draws_together_what_optunas_does():
+    theirs, history = (
+        OptunaSampler(optunas_tpe, history=100),
+        History(live(sampler("random"), 40), OBJECTIVES),
+    )
+    theirs.propose(SPACE, history, 0)
+    study = theirs._mirror._study
+    decomposed = study.sampler._group_decomposed_search_space.calculate(study).search_spaces
+    together = {frozenset(group) for group in _groups(study).values()}
+    assert together == {frozenset(group) for group in decomposed}
+    assert len(together) > 3
 
 
 # The part of a long history that slow samplers see

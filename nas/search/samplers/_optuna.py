@@ -164,6 +164,7 @@ class _Mirror:
         self._domains = dict(space.domains())
         self._objectives = dict(objectives)
         self._generations = generations
+        self._genetic = isinstance(generations(), BaseGASampler)
         self._storage = InMemoryStorage()
         self._study = optuna.create_study(storage=self._storage, directions=list(objectives.values()))
         self._asked: list[tuple[Record, int | None]] = []  # with the trial's number in the mirror
@@ -216,13 +217,13 @@ class _Mirror:
         template = create_trial(state=TrialState.RUNNING, params=values, distributions=distributions)
         trial_id = self._storage.create_new_trial(self._study._study_id, template)
         trial = self._storage.get_trial(trial_id)
-        self._place_in_generation(trial)
+        if self._genetic:
+            self._place_in_generation(trial)
         return trial.number
 
     def _place_in_generation(self, trial: FrozenTrial) -> None:
-        sampler = self._generations()  # a new one: what it draws must not depend on what it drew before
-        if isinstance(sampler, BaseGASampler):
-            sampler.get_parent_population(self._study, sampler.get_trial_generation(self._study, trial))
+        sampler: Any = self._generations()  # a new one: what it draws must not depend on what it drew before
+        sampler.get_parent_population(self._study, sampler.get_trial_generation(self._study, trial))
 
     def _tell(self, records: list[Record], history: History) -> None:
         for record in records:

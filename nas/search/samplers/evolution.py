@@ -69,19 +69,20 @@ class Evolution:
         rng = np.random.default_rng(seed)
         view = self._view(space)
         asked = view.asked([record.architecture for record in history.records])
-        located = ((place, c, asked[c.number]) for place, c in enumerate(history.candidates))
-        candidates = [(place, c.number, point) for place, c, point in located if point]
-        if len(candidates) < self.startup:
+        numbers = [candidate.records[0].number for candidate in history.candidates]
+        inside = [place for place, number in enumerate(numbers) if asked[number]]
+        if len(inside) < self.startup:
             return self._start(view, history, rng), Origin()
-        losses = np.array([history.points[place] for place, _, _ in candidates])
-        parents = [(candidates[i][1], candidates[i][2].decisions) for i in self._parents(losses)]
+        losses = np.array(history.points)[inside]
+        known = [point for place in inside if (point := asked[numbers[place]])]
+        parents = [(numbers[inside[i]], known[i].decisions) for i in self._parents(losses)]
         children = self._children(space, {point.key for point in asked if point}, parents, rng)
         if not children:
             return space.sample(rng), Origin()
         chosen, origin = children[0]
         if len(children) > 1:
             stopped = self._stopped(view, history)
-            points = [point for _, _, point in candidates] + [point for point, _ in stopped]
+            points = known + [point for point, _ in stopped]
             losses = np.concatenate([losses, *(end[None] for _, end in stopped)])
             running = (record.architecture for record in history.records if record.state not in FINISHED)
             pending = view.vectors([point for a in running if (point := view.point(a))])
