@@ -1,6 +1,6 @@
 """What faults cost: processes killed, hung or leaking in the middle of a real search.
 
-    python benchmarks/faults.py [--times 3] [--faults worker driver database disk hang leak ray_actor …]
+    python benchmarks/faults.py [--times 3] [--faults worker driver postgresql mariadb disk hang leak …]
 
 Every fault strikes while a trial runs, at a moment of its own. The search goes on by itself, or by
 `--resume` where the fault has ended it, and is compared with one that nothing has struck. One JSON
@@ -29,7 +29,7 @@ from typing import Any
 from overhead import PLUGIN
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from postgresql import started_server
+from databases import MariaDB, PostgreSQL, Server, started
 
 TRIALS = 4
 DEADLINE_SECONDS = 600
@@ -179,10 +179,10 @@ def lose_node(search: Search, cluster: Any) -> None:
 
 
 @contextmanager
-def database(run: Path) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    """A PostgreSQL server, and how a search is told of it."""
-    with started_server() as server:
-        yield server, (f"search.storage={server.url()}", "search.lease=120")
+def database(kind: type[Server]) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """A server, and how a search is told of it."""
+    with started(kind) as server:
+        yield server, (f"search.storage={server.new_database()}", "search.lease=120")
 
 
 def lose_database(search: Search, server: Any) -> None:
@@ -234,7 +234,8 @@ RAY = ("execution.backend=ray", "execution.max_concurrent=1")
 FAULTS = {
     "worker": Fault(lambda search, _: kill(search)),
     "driver": Fault(lambda search, _: end(search), resumed=True),
-    "database": Fault(lose_database, surroundings=database),
+    "postgresql": Fault(lose_database, surroundings=lambda run: database(PostgreSQL)),
+    "mariadb": Fault(lose_database, surroundings=lambda run: database(MariaDB)),
     "disk": Fault(fill_disk, resumed=True, surroundings=small_disk),
     "hang": Fault(lambda search, _: kill(search, how=signal.SIGSTOP), ("execution.time_limit=30",)),
     "leak": Fault(

@@ -56,8 +56,11 @@ def _storage(value: str) -> str:
         raise ValueError(
             "give the URL of a PostgreSQL or MySQL database, such as postgresql+psycopg://host/name"
         )
-    if ":" in address:
-        raise ValueError("leave the password out of the URL; put it in ~/.pgpass, PGPASSWORD or ~/.my.cnf")
+    if ":" in address or re.search(r"[?&]passw(or)?d=", value):
+        raise ValueError(
+            "leave the password out of the URL; put it in ~/.pgpass or PGPASSWORD for PostgreSQL, and for "
+            "MySQL in ~/.my.cnf, with ?read_default_file=~/.my.cnf at the end of the URL"
+        )
     return value
 
 

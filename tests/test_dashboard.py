@@ -93,12 +93,12 @@ def test_a_note_that_becomes_shorter_leaves_nothing_of_the_longer_one(study, mon
     study.tell(0, VALUES, 1.0)
     for text in ("x" * 5000, "y" * 2100, "z"):
         monkeypatch.setattr("nas.results.notes.front_note", lambda history, text=text: text)
-        Notes(study.stored, study.rows, study.trial_id).draw(study.history)  # as every driver does anew
+        Notes(study.stored, study.annotate, study.trial_id).draw(study.history)  # as every driver does anew
         assert get_note(study.stored) == text
 
 
 def test_charts_that_took_long_are_not_drawn_again_at_once(study, monkeypatch):
-    notes = Notes(study.stored, study.rows, study.trial_id)
+    notes = Notes(study.stored, study.annotate, study.trial_id)
     now, drawn = [0.0], []
 
     def draw(history):

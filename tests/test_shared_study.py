@@ -1,14 +1,20 @@
-"""Several drivers on one study in a PostgreSQL database: every trial once, and none lost with its driver."""
+"""Several drivers on one study in a database: every trial once, and none lost with its driver.
 
+What drivers say to their database is tested with PostgreSQL and MariaDB; whole searches, which take long,
+with PostgreSQL.
+"""
+
+import itertools
 import os
 import signal
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
 import yaml
-from postgresql import PROGRAMS, started_server
+from databases import MariaDB, PostgreSQL, started
 from searches import (
     DEADLINE_SECONDS,
     ENVIRONMENT,
@@ -21,26 +27,36 @@ from searches import (
     wait_until,
     write_search,
 )
+from test_study import MODALITIES, OBJECTIVES, SPACE, VALUES
 
+from nas.errors import RequestError
+from nas.experiment import Experiment
+from nas.modality import Task
+from nas.registry import create
+from nas.results.run_directory import RunDirectory
+from nas.results.stored import open_storage
 from nas.search.claims import Shared
+from nas.search.proposals import Proposals
 from nas.search.setup import prepare
+from nas.search.study import Study
 
-pytestmark = pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL's server is not installed")
+LEASE = 0.5
+on_postgresql = pytest.mark.parametrize("server", [PostgreSQL], indirect=True)
+on_mariadb = pytest.mark.parametrize("server", [MariaDB], indirect=True)
 
 
-@pytest.fixture(scope="module")
-def server():
-    with started_server() as running:
+@pytest.fixture(scope="module", params=[PostgreSQL, MariaDB], ids=lambda kind: kind.__name__)
+def server(request):
+    if not request.param.installed():
+        pytest.skip(f"the server of {request.param.__name__} is not installed")
+    with started(request.param) as running:
         yield running
 
 
 @pytest.fixture
 def url(server):
     """A new database."""
-    name = f"db{len(os.listdir(server.folder / 'data' / 'base'))}"
-    server.execute(f"drop database if exists {name} with (force)")
-    server.execute(f"create database {name}")
-    return server.url(name)
+    return server.new_database()
 
 
 @pytest.fixture
@@ -107,9 +123,101 @@ def test_only_one_driver_is_exclusive(claims):
     assert order == ["one", "other"]
 
 
-# Drivers
+# Studies
 
 
+@pytest.fixture
+def join(url, tmp_path):
+    """Open the study, as a driver of its own does with a run directory of its own."""
+    opened, counter = [], itertools.count()
+    sampler = create("sampler", "random")
+
+    def open_study():
+        run = RunDirectory(tmp_path / f"run{next(counter)}")
+        experiment = Experiment(name="mine", data={}, objectives=OBJECTIVES, search={"storage": url})
+        run.create(experiment, MODALITIES, Task("classification", ("a", "b")))
+        claims = Shared(url, "mine", LEASE)
+        study = Study(run, "mine", Proposals(SPACE, sampler, 3), OBJECTIVES, claims=claims)
+        opened.append(study)
+        return study
+
+    yield open_study
+    for study in opened:
+        study.close()
+
+
+def test_no_trial_is_asked_or_told_twice_by_drivers_that_begin_and_work_at_the_same_moment(join):
+    together = threading.Barrier(3)
+
+    def drive(_):
+        together.wait(10)
+        study, mine = join(), []
+        while record := study.ask(lambda: len(study.records) >= 20):
+            mine.append(record.number)
+            study.tell(record.number, VALUES, 1.0)
+            study.annotate({f"note{place}": record.number for place in range(9)})
+            study.claims.patiently(study.claims.beat)
+        return mine
+
+    with ThreadPoolExecutor(3) as threads:
+        asked = sorted(number for mine in threads.map(drive, range(3)) for number in mine)
+    records = join().records
+    assert asked == [record.number for record in records] == list(range(20))
+    assert sorted(record.told for record in records) == list(range(20))
+
+
+def test_one_of_the_others_takes_over_a_trial_whose_driver_shows_no_sign_of_life(join):
+    dead, *others = (join() for _ in range(3))
+    record = dead.ask()
+    for study in others:
+        study.refresh()
+        assert study.left_over() == []
+    wait_until(lambda: all(study.left_over() for study in others), "the lease is over")
+    with ThreadPoolExecutor(2) as threads:
+        restarted = list(threads.map(lambda study: study.restart(record), others))
+    assert sum(again is not None for again in restarted) == 1
+    [heir] = [study for study, again in zip(others, restarted, strict=True) if again]
+    dead.tell(0, VALUES | {"accuracy": 0.1}, 1.0)
+    heir.tell(0, VALUES, 1.0)
+    dead.refresh()
+    assert dead.records[0].values == VALUES
+
+
+def test_a_driver_waits_for_a_server_that_is_away_for_a_while(join, server):
+    study = join()
+    study.claims.lease = 30.0
+    server.kill()
+    back = threading.Timer(0.5, server.start)
+    back.start()
+    record = study.ask()
+    study.tell(record.number, VALUES, 1.0)
+    back.join()
+    assert join().records == study.records
+
+
+def test_a_study_keeps_what_a_long_training_has_measured(join):
+    study = join()
+    number = study.ask().number
+    for _ in range(3000):
+        study.progress(number, VALUES)
+    study.tell(number, VALUES, 1.0)
+    assert join().records == study.records
+
+
+@on_mariadb
+def test_a_password_of_mysql_is_read_from_a_file(server, url, tmp_path):
+    server.execute("create or replace user careful@'%' identified by 'secret'")
+    server.execute("grant all on *.* to careful@'%'")
+    (tmp_path / "my.cnf").write_text("[client]\npassword = secret\n")
+    careful = f"{url.replace('root', 'careful')}?read_default_file={tmp_path / 'my.cnf'}"
+    assert Experiment(name="mine", data={}, search={"storage": careful}).search.storage == careful
+    open_storage(careful).engine.dispose()
+
+
+# Searches
+
+
+@on_postgresql
 def test_two_drivers_share_the_trials_of_one_study(experiment, url, tmp_path):
     both = [tmp_path / "a", tmp_path / "b"]
     processes = [
@@ -132,6 +240,7 @@ def test_two_drivers_share_the_trials_of_one_study(experiment, url, tmp_path):
         assert [row["number"] for row in rows(run)] == [str(n) for n in range(len(trials))]
 
 
+@on_postgresql
 def test_the_trials_of_a_killed_driver_are_taken_over_exactly_once(experiment, url, tmp_path):
     with held_search(experiment, tmp_path / "a") as process:
         os.kill(process.pid, signal.SIGKILL)
@@ -151,6 +260,7 @@ def test_the_trials_of_a_killed_driver_are_taken_over_exactly_once(experiment, u
     assert sorted(endings) == list(range(len(trials)))
 
 
+@on_postgresql
 def test_a_search_survives_the_death_of_its_database(experiment, url, server, tmp_path):
     with held_search(experiment, tmp_path / "a", "--set", "search.lease=60") as process:
         server.kill()
@@ -162,6 +272,7 @@ def test_a_search_survives_the_death_of_its_database(experiment, url, server, tm
     assert sum(row["state"] != "rejected" for row in rows(tmp_path / "a")) == 10
 
 
+@on_postgresql
 def test_a_database_that_stays_away_ends_the_search_and_nothing_that_was_told_is_lost(
     experiment, url, server, tmp_path
 ):
@@ -194,6 +305,7 @@ def refused(experiment, tmp_path):
     return refuse
 
 
+@on_postgresql
 def test_another_experiment_of_the_same_name_is_refused(experiment, url, tmp_path):
     assert search(experiment, tmp_path / "a", "--trials", "1").returncode == 0
     done = search(experiment, tmp_path / "b", "--set", "training.epochs=1")
@@ -201,20 +313,19 @@ def test_another_experiment_of_the_same_name_is_refused(experiment, url, tmp_pat
     assert "of another experiment: training.epochs differs" in done.stderr
 
 
-def test_a_database_that_is_not_there_is_named(refused):
-    assert "cannot be reached" in refused("search.storage=postgresql+psycopg://nas@127.0.0.1:1/study")
+def test_a_database_that_is_not_there_is_named(refused, server):
+    assert "cannot be reached" in refused(f"search.storage={server.address}:1/study")
 
 
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
         ("search.storage=postgresql+psycopg://nas:secret@127.0.0.1/x", "leave the password out"),
+        ("search.storage=mysql+pymysql://127.0.0.1/x?user=nas&password=secret", "leave the password out"),
         ("search.storage=study.db", "give the URL of a PostgreSQL or MySQL database"),
         ("search.inheritance=0.5", "needs the weights of every trial"),
     ],
 )
-def test_a_storage_that_cannot_be_is_refused(experiment, override, reason):
-    from nas.errors import RequestError
-
+def test_a_storage_that_cannot_be_is_refused(tmp_path, override, reason):
     with pytest.raises(RequestError, match=reason):
-        prepare(experiment, [override])
+        prepare(write_search(tmp_path), ["search.storage=postgresql+psycopg://127.0.0.1/x", override])

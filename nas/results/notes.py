@@ -14,7 +14,6 @@ from nas.results.figures import figure
 from nas.results.pace import Pace
 from nas.results.progress import Scale, volumes
 from nas.results.records import COMPLETE, Candidate, History, Record
-from nas.results.rows import Rows
 from nas.results.selections import fusing, parts
 
 CHARTS_EVERY_SECONDS = 2.0
@@ -27,13 +26,18 @@ class Notes:
 
     Args:
         study: The study in Optuna's storage.
-        rows: Writes into it.
+        annotate: Sets attributes of the study.
         trial_id: From the number of a trial to its id in the storage.
     """
 
-    def __init__(self, study: optuna.Study, rows: Rows, trial_id: Callable[[int], int]) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        annotate: Callable[[Mapping[str, Any]], None],
+        trial_id: Callable[[int], int],
+    ) -> None:
         self.study = study
-        self.rows = rows
+        self.annotate = annotate
         self.trial_id = trial_id
         self._pace = Pace(CHARTS_EVERY_SECONDS)
         self._stale = False
@@ -43,7 +47,7 @@ class Notes:
         study_id, trial_id = self.study._study_id, self.trial_id(record.number)
         picture = f"/artifacts/{study_id}/{trial_id}/{identifier(record.number, WIRING)}"
         written = _attributes(f"{trial_id}:note_str", note(record, history, picture), {})
-        self.rows.annotate(written | {f"{PREFIX}{trial_id}:note_ver": 1})
+        self.annotate(written | {f"{PREFIX}{trial_id}:note_ver": 1})
         self._stale = True
 
     def refresh(self, history: History) -> None:
@@ -71,7 +75,7 @@ class Notes:
                 chart.update_layout(title={"text": name, "x": 0.02, "y": 0.97}, margin={"t": 112})
                 written |= _attributes(f"plot_data:{name}", chart.to_json(), there)
         version = f"{PREFIX}note_ver"
-        self.rows.annotate(written | {version: there.get(version, 0) + 1})
+        self.annotate(written | {version: there.get(version, 0) + 1})
 
 
 def _attributes(name: str, text: str, there: Mapping[str, Any]) -> dict[str, str]:

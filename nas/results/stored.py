@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Text
+from sqlalchemy.dialects.mysql import LONGTEXT
 
 from nas.errors import RequestError
 from nas.experiment import Direction, Experiment
@@ -18,6 +21,13 @@ from nas.results.run_directory import RunDirectory
 from nas.space import Architecture
 
 RACES = 4  # in which another driver may be the first
+
+# Of connections to servers. MySQL's own isolation locks what is between rows too, and drivers wait for it.
+SETTINGS = {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
+
+# The metrics of a long training take more than the 64 kB of MySQL's TEXT, which Optuna has it make.
+for model in (models.TrialUserAttributeModel, models.StudyUserAttributeModel):
+    model.__table__.c.value_json.type = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 
 # Attributes of a trial that are not measures.
 OWN = {
@@ -50,7 +60,8 @@ def open_storage(url: str) -> RDBStorage:
     except (ImportError, NoSuchModuleError) as error:
         raise RequestError(
             f"search.storage: there is no driver for {url} ({error}); for PostgreSQL write "
-            "postgresql+psycopg:// and install `small-world-nas[postgresql]`"
+            "postgresql+psycopg:// and install `small-world-nas[postgresql]`, for MySQL or MariaDB "
+            "mysql+pymysql:// and `small-world-nas[mysql]`"
         ) from None
     except (DBAPIError, StorageInternalError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -59,12 +70,15 @@ def open_storage(url: str) -> RDBStorage:
 
 def _storage(url: str) -> RDBStorage:
     """The storage; another driver may be making the same tables at the same moment."""
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
+    from sqlalchemy.exc import DBAPIError
 
-    settings = {} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    settings = {} if url.startswith("sqlite") else SETTINGS
     for _ in range(RACES):
-        with suppress(IntegrityError, ProgrammingError):
+        try:
             return RDBStorage(url, engine_kwargs=settings)
+        except DBAPIError as error:
+            if error.statement is None:  # there is no connection
+                raise
         time.sleep(0.5)
     return RDBStorage(url, engine_kwargs=settings)
 

@@ -14,6 +14,7 @@ from sqlalchemy import update as sql_update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from nas.errors import RequestError
+from nas.results.stored import SETTINGS
 
 T = TypeVar("T")
 
@@ -132,7 +133,7 @@ class Shared:
         self._beaten = time.monotonic()
         self._seen: dict[int, tuple[tuple[str, int], float]] = {}
         self._connection: Connection | None = None
-        self._engine = create_engine(url, pool_pre_ping=True)
+        self._engine = create_engine(url, **SETTINGS)
         tables = MetaData()
         self._locks = Table("nas_locks", tables, Column("study", String(255), primary_key=True))
         self._claims = Table(

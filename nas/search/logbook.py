@@ -23,7 +23,7 @@ class Logbook:
     def __init__(self, study: Study, loggers: Sequence[Logger], experiment: Experiment) -> None:
         self.study = study
         self.loggers = list(loggers)
-        self.notes = Notes(study.stored, study.rows, study.trial_id)
+        self.notes = Notes(study.stored, study.annotate, study.trial_id)
         self._tell("begin", study.run, experiment)
 
     def observe(self, report: Report | None) -> None:

@@ -28,7 +28,7 @@ from nas.results.records import (
 )
 from nas.results.rows import Rows
 from nas.results.run_directory import RunDirectory, write_atomically
-from nas.results.stored import open_storage, read_record, read_records
+from nas.results.stored import open_storage, read_record
 from nas.search.claims import Claims, Sole
 from nas.search.ledger import Ledger
 from nas.search.proposals import Proposals, unfinished
@@ -84,13 +84,13 @@ class Study:
                 study.set_metric_names(list(self.objectives))
         self.stored = study
         self._id = study._study_id
-        self.rows = Rows(self._database, self._id)
+        self._rows = Rows(self._database, self._id)
         stored = study.get_trials(deepcopy=False)
         self._trial_ids = [trial._trial_id for trial in stored]
         self._distributions: dict[str, BaseDistribution] = {}
         for trial in stored:
             self._distributions = trial.distributions | self._distributions
-        self._ledger = Ledger(read_records(self._storage, self._id, self.objectives), self.objectives)
+        self._ledger = Ledger([read_record(trial, self.objectives) for trial in stored], self.objectives)
         self._log_what_a_kill_kept_back()
 
     @property
@@ -256,6 +256,11 @@ class Study:
         record = replace(self.records[number], state=state, failure=failure, seconds=seconds)
         self._finish(record, None)
 
+    def annotate(self, attributes: Mapping[str, Any]) -> None:
+        """Set attributes of the study, which say something to the dashboard."""
+        with self.claims.exclusive():
+            self._rows.annotate(attributes)
+
     def _log(self, record: Record, event: str) -> None:
         details: dict[str, Any] = {}
         if event == "asked":
@@ -308,7 +313,7 @@ class Study:
             system_attrs=artifacts.entries(record.number),
         )
         trial.number = record.number
-        return self.rows.add(trial)
+        return self._rows.add(trial)
 
     def _name(self, path: str, distribution: BaseDistribution) -> str:
         """What the database calls a decision: by another name once its choices have changed.
@@ -351,7 +356,7 @@ class Study:
         ended = create_trial(
             state=STATES[record.state], values=values, user_attrs=details, constraints=excesses
         )
-        self.rows.end(self._trial_ids[record.number], ended)
+        self._rows.end(self._trial_ids[record.number], ended)
         self._ledger.put(record)
         self._log(record, _ending(record))
 
