@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -155,12 +155,14 @@ class Evaluator:
             TrialError: The training diverges, the memory is not enough, a constraint is violated,
                 or a component fails; the kind says which.
         """
-        under_way = _UnderWay(self, Trial(architecture, seed, on_epoch, on_measured, ancestor, fold))
+        under_way = _UnderWay(
+            self, Trial(architecture, seed, on_epoch, on_measured, ancestor, fold), _Clock()
+        )
         with _as_trial_errors():
             under_way.begin()
             return under_way.train()
 
-    def together(self, trials: Sequence[Trial]) -> Iterator[tuple[int, Evaluation | TrialError]]:
+    def together(self, trials: Sequence[Trial]) -> Iterator[tuple[int, Evaluation | TrialError, float]]:
         """Evaluate several trials, those of one shape as a population; each ends as it would alone.
 
         What cannot train together trains one after another; the metrics of the first epoch say why, and
@@ -170,21 +172,24 @@ class Evaluator:
             trials: What to evaluate.
 
         Yields:
-            The place of a trial among `trials`, and what became of it, as soon as it ends.
+            The place of a trial among `trials`, what became of it, as soon as it ends, and its share of the
+            time: of what it had for itself all, of what was for several an equal part.
         """
         groups: dict[Hashable, dict[int, _UnderWay]] = {}
+        clock = _Clock()
         for place, trial in enumerate(trials):
-            under_way = _UnderWay(self, trial)
+            under_way = _UnderWay(self, trial, clock)
             try:
                 with _as_trial_errors():
                     under_way.begin()
             except TrialError as error:
-                yield place, error
+                yield place, error, under_way.seconds
             else:
                 key = shape(under_way.network, under_way.settings), trial.fold
                 groups.setdefault(key, {})[place] = under_way
         for group in groups.values():
-            yield from self._train_group(group)
+            for place, outcome in self._train_group(group):
+                yield place, outcome, group[place].seconds
 
     def _train_group(self, group: Mapping[int, "_UnderWay"]) -> Iterator[tuple[int, Evaluation | TrialError]]:
         """Train networks of one shape together, or else in halves or one after another."""
@@ -195,6 +200,7 @@ class Evaluator:
                 yield from self._train_population(group)
                 return
             except UnfitError as error:
+                next(iter(group.values())).clock.charge(group.values())
                 reason = str(error)
                 halves = _halves(group) if error.memory and len(group) > 2 else ()
             for half in halves:
@@ -214,7 +220,7 @@ class Evaluator:
     def _train_population(
         self, group: Mapping[int, "_UnderWay"]
     ) -> Iterator[tuple[int, Evaluation | TrialError]]:
-        waiting = dict(group)
+        waiting, clock = dict(group), next(iter(group.values())).clock
         members = [one.member({"population": {"size": len(group)}}) for one in group.values()]
         fold = self.folds[next(iter(group.values())).trial.fold]
         splits = fold["train"], fold["validation"]
@@ -222,10 +228,12 @@ class Evaluator:
             with products(members[0].settings.precision):
                 for index, end in train_together(members, *splits):
                     place = list(group)[index]
+                    clock.charge(waiting.values())
                     yield place, waiting.pop(place).outcome(end)
         except UnfitError:
             raise
         except Exception as error:  # of the batch, and so of all that are in it
+            clock.charge(waiting.values())
             for place in waiting:
                 yield place, _memory_or_error(error)
 
@@ -303,23 +311,48 @@ class Evaluator:
                 raise TrialError("constraint", f"{name} = {cheap[name]:g} is not {bound}")
 
 
+class _Clock:
+    """Divides the time that passes among the evaluations that it is spent on."""
+
+    def __init__(self) -> None:
+        self._charged = time.perf_counter()
+
+    def charge(self, spenders: Collection["_UnderWay"]) -> None:
+        """Count the time since the last call as theirs, in equal parts."""
+        now = time.perf_counter()
+        for one in spenders:
+            one.seconds += (now - self._charged) / len(spenders)
+        self._charged = now
+
+    @contextmanager
+    def charging(self, spender: "_UnderWay") -> Iterator[None]:
+        """Count the time that is spent within as one's own, however it ends."""
+        try:
+            yield
+        finally:
+            self.charge([spender])
+
+
 class _UnderWay:
     """An evaluation between its beginning and its end.
 
     Args:
         evaluator: What measures.
         trial: What is evaluated.
+        clock: What tells its time; the same for all that are evaluated together.
 
     Attributes:
         first: What the metrics of the first epoch say beside the others.
+        seconds: Its share of the time until now.
     """
 
     network: Network
 
-    def __init__(self, evaluator: Evaluator, trial: Trial) -> None:
+    def __init__(self, evaluator: Evaluator, trial: Trial, clock: _Clock) -> None:
         self.evaluator = evaluator
         self.trial = trial
-        self.started = time.perf_counter()
+        self.clock = clock
+        self.seconds = 0.0
         self.settings = evaluator.settings(trial.architecture)
         self.cheap: dict[str, float] = {}
         self.epochs: list[dict[str, Any]] = []
@@ -328,20 +361,22 @@ class _UnderWay:
     def begin(self) -> None:
         """Build the network and measure what is cheap."""
         evaluator, trial = self.evaluator, self.trial
-        self.network = evaluator.build(trial.architecture, trial.seed)
-        if trial.ancestor:
-            self.first["inherited"] = evaluator.inherit(self.network, trial.ancestor)
-        self.cheap = evaluator.measure(self.network)
-        trial.on_measured(self.cheap)
-        evaluator.check(self.cheap)
+        with self.clock.charging(self):
+            self.network = evaluator.build(trial.architecture, trial.seed)
+            if trial.ancestor:
+                self.first["inherited"] = evaluator.inherit(self.network, trial.ancestor)
+            self.cheap = evaluator.measure(self.network)
+            trial.on_measured(self.cheap)
+            evaluator.check(self.cheap)
 
     def train(self) -> Evaluation:
         """Train the network alone, from the beginning or from where an earlier attempt was."""
-        kept = self._kept()
-        for metrics in kept.get("epochs", ()):
-            self.epochs.append(metrics)
-            self.trial.on_epoch(metrics)  # as the earlier attempt did
-        self.evaluator.fit(self.network, self.trial, self.settings, self.note, kept.get("training"))
+        with self.clock.charging(self):
+            kept = self._kept()
+            for metrics in kept.get("epochs", ()):
+                self.epochs.append(metrics)
+                self.trial.on_epoch(metrics)  # as the earlier attempt did
+            self.evaluator.fit(self.network, self.trial, self.settings, self.note, kept.get("training"))
         return self.end()
 
     def member(self, first: Mapping[str, Any]) -> Member:
@@ -393,7 +428,7 @@ class _UnderWay:
         known = self.cheap | self.epochs[-1]
         values = {name: known.get(name, float("nan")) for name in self.evaluator.objectives}
         _refuse_nan(values)
-        return Evaluation(values, self.epochs, time.perf_counter() - self.started, self.network)
+        return Evaluation(values, self.epochs, self.seconds, self.network)
 
     def outcome(self, end: Epoch | Exception) -> Evaluation | TrialError:
         """What became of the trial, whose training has come to an end."""

@@ -12,6 +12,7 @@ from nas.evaluation import Evaluator, Trial
 from nas.experiment import Training, load_experiment
 from nas.network import build
 from nas.registry import get, load_plugins, unset
+from nas.search.setup import prepare
 from nas.space import Architecture
 from nas.training import train
 
@@ -100,7 +101,7 @@ def test_a_trial_whose_process_dies_goes_on_and_reports_what_it_had_reported(dat
 
         trial = Trial(architecture(), seed, on_epoch, checkpoint=file)
         try:
-            [(_, evaluation)] = evaluator.together([trial])
+            [(_, evaluation, _)] = evaluator.together([trial])
         except Killed:
             return reported
         assert evaluation.epochs == reported
@@ -141,3 +142,15 @@ def test_checkpoints_of_a_cluster_need_a_place_that_all_nodes_reach(write_experi
     )
     with pytest.raises(RequestError, match="checkpoint_every needs storage"):
         load_experiment(file)
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [({"encoders": "frozen"}, "encoders: frozen"), ({"population": 4}, "as a population"), ({}, None)],
+)
+def test_that_checkpoints_do_nothing_for_a_training_is_said(write_experiment, training, said):
+    file = write_experiment(
+        execution={"checkpoint_every": 1, "workers": 1}, training={"epochs": 2} | training
+    )
+    warnings = [line for line in prepare(file, []).warnings if "checkpoint_every" in line]
+    assert [said in line for line in warnings] == ([True] if said else [])

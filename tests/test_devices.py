@@ -209,7 +209,7 @@ def test_a_population_on_the_device_has_the_values_of_main_memory(dataset):
 
     def values(device):
         evaluator = Evaluator(dataset, ["accuracy"], Training(**TRAINING), device=device)
-        ends = dict(evaluator.together(trials))
+        ends = {place: end for place, end, _ in evaluator.together(trials)}
         assert [end.epochs[0]["population"] for end in ends.values()] == [{"size": 3}] * 3
         return [ends[place].values for place in range(3)]
 

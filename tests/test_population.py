@@ -1,6 +1,8 @@
 """Population training: every member ends as it would alone; what cannot be batched is refused unchanged."""
 
 import copy
+import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -270,6 +272,10 @@ def evaluator(toy):
     )
 
 
+def ends_of(ends):
+    return {place: end for place, end, _ in ends}
+
+
 def without_times(epochs):
     left = ("seconds", "population")
     return [{name: value for name, value in epoch.items() if name not in left} for epoch in epochs]
@@ -282,7 +288,7 @@ def test_evaluations_together_are_those_of_each_alone(evaluator):
     ]
     noted = [[] for _ in architectures]
     trials = [Trial(one, 7 + n, noted[n].append) for n, one in enumerate(architectures)]
-    outcomes = dict(evaluator.together(trials))
+    outcomes = ends_of(evaluator.together(trials))
     for place, architecture_ in enumerate(architectures):
         alone = evaluator(architecture_, 7 + place)
         outcome = outcomes[place]
@@ -301,7 +307,7 @@ def test_evaluations_together_are_those_of_each_alone(evaluator):
 def test_only_what_has_one_shape_trains_together_and_the_others_say_why(evaluator):
     evolving = [architecture(small_world(0.3, seed=seed, rewiring="set")) for seed in (0, 1)]
     trees = [DENSE[0], SPARSE[0], DENSE[0], *evolving]
-    outcomes = dict(evaluator.together([Trial(Architecture(tree), n) for n, tree in enumerate(trees)]))
+    outcomes = ends_of(evaluator.together([Trial(Architecture(tree), n) for n, tree in enumerate(trees)]))
     notes = [outcomes[place].epochs[0]["population"] for place in range(5)]
     rewired = {"size": 1, "reason": "connector.layers.0 is rewired in training"}
     assert notes == [
@@ -313,10 +319,32 @@ def test_only_what_has_one_shape_trains_together_and_the_others_say_why(evaluato
     ]
 
 
+def test_the_seconds_of_all_are_the_time_that_was_spent(evaluator):
+    def stop(metrics):
+        time.sleep(0.2)
+        raise TrialError("pruned", "enough")
+
+    trees = [SPARSE[0], SPARSE[1], DENSE[0], SPARSE[2], DENSE[0] | {"dim": 64}]
+    trials = [Trial(Architecture(tree), n) for n, tree in enumerate(trees)]
+    trials[3] = replace(trials[3], on_epoch=stop)
+    started = time.perf_counter()
+    ends = {place: (end, seconds) for place, end, seconds in evaluator.together(trials)}
+    elapsed = time.perf_counter() - started
+    assert [getattr(ends[n][0], "kind", "complete") for n in range(5)] == [
+        *("complete", "complete", "complete"),
+        *("pruned", "constraint"),
+    ]
+    assert elapsed / 2 < sum(seconds for _, seconds in ends.values()) <= elapsed
+    for end, seconds in (ends[n] for n in range(3)):
+        assert end.seconds == seconds
+        assert [epoch["seconds"] for epoch in end.epochs] == sorted(epoch["seconds"] for epoch in end.epochs)
+    assert ends[3][1] > 0.2 / 3
+
+
 def test_what_cannot_be_batched_is_evaluated_as_alone(evaluator):
     nas.register("fusion", "odd")(Noisy)
     trees = [Architecture(architecture(fusion="odd"))] * 2
-    outcomes = dict(evaluator.together([Trial(tree, n) for n, tree in enumerate(trees)]))
+    outcomes = ends_of(evaluator.together([Trial(tree, n) for n, tree in enumerate(trees)]))
     for place, tree in enumerate(trees):
         alone = evaluator(tree, place)
         assert outcomes[place].values == alone.values
@@ -332,7 +360,7 @@ def test_each_trial_of_a_group_fails_for_its_own_reason(evaluator):
     unknown = Architecture(architecture(fusion="unheard_of"))
     trees = [Architecture(DENSE[0]), wide, unknown, Architecture(DENSE[0])]
     trials = [Trial(tree, n, stop if n == 3 else lambda metrics: None) for n, tree in enumerate(trees)]
-    outcomes = dict(evaluator.together(trials))
+    outcomes = ends_of(evaluator.together(trials))
     assert [getattr(outcomes[n], "kind", "complete") for n in range(4)] == [
         "complete",
         "constraint",

@@ -38,7 +38,7 @@ class Epoch:
         train_loss: Mean loss over the epoch's training samples.
         outputs: Network outputs on the validation split, `(N, out_dim)`.
         labels: Labels of the validation split, `(N, …)`.
-        seconds: Time since the training began.
+        seconds: Time since the training began; in a population, this member's share of it.
         wiring: What is known of the wiring; see `nas.training.wiring.Wiring.metrics`. Of a network with
             sparse layers also, by `wiring`, their measures: those before the training by `start` in
             the first epoch, those after it by `end` in the last; see `wiring_measures`, and with the

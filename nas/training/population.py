@@ -108,8 +108,9 @@ def train_together(
 ) -> Iterator[tuple[int, Epoch | Exception]]:
     """Train networks of one `shape` together; yields the place and the end of each as soon as it ends.
 
-    The end is the last epoch, or what went wrong: a loss that is not finite (a `TrialError` of kind
-    `nan`), or what `on_epoch` has raised. The member leaves the batch then, and the others go on.
+    The seconds of an epoch are a member's share of the time. The end is the last epoch, or what went
+    wrong: a loss that is not finite (a `TrialError` of kind `nan`), or what `on_epoch` has raised. The
+    member leaves the batch then, and the others go on.
 
     Args:
         members: At least one network.
@@ -123,11 +124,12 @@ def train_together(
         raise ValueError("the training split is empty")
     courses = [_Course(place, member, training) for place, member in enumerate(members)]
     population = _Population(courses, training)
-    started = time.perf_counter()
+    seconds, counted = 0.0, time.perf_counter()
     for number in range(1, members[0].settings.epochs + 1):
         losses = population.epoch(number, training)
         outputs, labels = population.predict(validation)
-        seconds = time.perf_counter() - started
+        now = time.perf_counter()
+        seconds, counted = seconds + (now - counted) / len(courses), now
         for course, loss, own in zip(tuple(courses), losses, outputs, strict=True):
             end = course.end_epoch(number, loss, own, labels, seconds)
             if end is not None:

@@ -104,12 +104,11 @@ def run(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> 
     """Evaluate the jobs of a group; each sends its messages, of which the last one closes it."""
     connection.send(("started", [job.number for job in jobs]))
     numbers = [job.number for job in jobs]
-    started = time.perf_counter()
     try:
         with ExitStack() as files:
             trials = [_trial(evaluator, job, connection, files) for job in jobs]
-            for place, outcome in evaluator.together(trials):
-                connection.send(_closing(jobs[place], outcome, time.perf_counter() - started))
+            for place, outcome, seconds in evaluator.together(trials):
+                connection.send(_closing(jobs[place], outcome, seconds))
                 numbers.remove(jobs[place].number)
     except OSError as error:
         if not disk_is_full(error):
