@@ -280,7 +280,11 @@ class Execution(_Section):
 
     @model_validator(mode="after")
     def _check_storage(self) -> "Execution":
-        """Checkpoints of a cluster are where all its nodes reach them."""
+        """Checkpoints of a cluster are where all its nodes reach them; their URL is stored and shown."""
+        if re.search(r"://[^/?]*@|[?&](access_key|secret_key|session_token)=", self.storage or ""):
+            raise ValueError(
+                "leave the keys out of storage; put them where nodes find them, such as ~/.aws/credentials"
+            )
         far = self.backend == "ray" and self.address != "local"
         if far and self.checkpoint_every and self.storage is None:
             raise ValueError("checkpoint_every needs storage, a folder or URL that all nodes reach")

@@ -144,6 +144,13 @@ def test_checkpoints_of_a_cluster_need_a_place_that_all_nodes_reach(write_experi
         load_experiment(file)
 
 
+@pytest.mark.parametrize("url", ["s3://key:secret@bucket/nas", "s3://bucket/nas?access_key=a&secret_key=b"])
+def test_keys_in_the_url_of_a_storage_are_refused(write_experiment, url):
+    file = write_experiment(execution={"backend": "ray", "storage": url})
+    with pytest.raises(RequestError, match="leave the keys out of storage"):
+        load_experiment(file)
+
+
 @pytest.mark.parametrize(
     ("training", "said"),
     [({"encoders": "frozen"}, "encoders: frozen"), ({"population": 4}, "as a population"), ({}, None)],

@@ -1,10 +1,14 @@
 """The Ray executor: what holds for the local one, on a cluster whose actors and nodes die."""
 
 import json
+import os
+import re
 from contextlib import ExitStack, closing
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
+from s3 import CREDENTIALS, started_s3
 from searches import wait_until, write_search
 from test_local_executor import answered, architecture, run_all
 
@@ -28,10 +32,11 @@ def cluster():
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    with patch.dict(os.environ, CREDENTIALS):  # of nodes, which their workers have from them
+        cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -156,13 +161,24 @@ def test_a_job_on_a_node_that_dies_has_lost_its_worker_and_runs_on_another(clust
     cluster.remove_node(node)
 
 
+@pytest.fixture(params=["folder", "s3"])
+def storage(request, tmp_path):
+    """The URL of a place for checkpoints, and what says which files are there."""
+    if request.param == "folder":
+        folder = tmp_path / "elsewhere"
+        yield folder.as_uri(), lambda: map(str, folder.rglob("*"))
+        return
+    with started_s3() as server:
+        yield server.url, lambda: list(server.objects)
+
+
 def test_a_job_whose_actor_dies_goes_on_from_its_checkpoint_as_if_nothing_had_happened(
-    open_executor, tmp_path
+    open_executor, storage, tmp_path
 ):
     tree = Architecture(architecture("good").to_data() | {"training": {"epochs": 5}})
     [expected, again] = [Job(0, 7, tree, tmp_path / name) for name in ("expected", "again")]
-    storage = tmp_path / "elsewhere"
-    executor = open_executor(checkpoint_every=2, storage=storage.as_uri())
+    url, files = storage
+    executor = open_executor(checkpoint_every=2, storage=url)
     undisturbed = run_all(executor, [expected])
     executor.submit([again])
     first = []
@@ -172,7 +188,7 @@ def test_a_job_whose_actor_dies_goes_on_from_its_checkpoint_as_if_nothing_had_ha
         return executor._desk.groups[0].trial and executor._desk.groups[0].trial.checkpoint
 
     wait_until(kept, "Tune has a checkpoint")
-    assert list(storage.rglob("checkpoint_*/0"))
+    assert any(re.search(r"/checkpoint_\d+/0$", file) for file in files())
     executor._desk.groups[0].kill()
     first += run_all_submitted(executor)
     assert first[-1].error.kind == "lost_worker"
