@@ -143,11 +143,9 @@ def kill(search: Search, which: str = "spawn_main", how: int = signal.SIGKILL) -
 
 
 def end(search: Search) -> None:
-    """Kill the driver; what it has started has to end by itself."""
-    started = search.started()
+    """Kill the driver; what it has started has to end by itself, while the search is resumed."""
     search.process.kill()
     search.process.wait()
-    wait_until(lambda: not any(map(alive, started)))
 
 
 Surroundings = AbstractContextManager[tuple[Any, tuple[str, ...]]]
