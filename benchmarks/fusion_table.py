@@ -1,6 +1,6 @@
 """Every fusion alone on avt_digits: the same small encoders, the same budget, several seeds.
 
-    python benchmarks/fusion_table.py --seeds 3 --epochs 12 --out fusion_table.jsonl --search 30
+    python benchmarks/fusion_table.py --seeds 3 --epochs 12 --out fusion_table.jsonl --search 75
 
 Prints one JSON line per fusion with its default settings: test accuracy, mean and standard deviation
 over the seeds; the accuracy without the modality that is missed most; parameters of the fusion and of
@@ -80,7 +80,7 @@ def search(trials: int, settings: Training) -> tuple[dict[str, Any], float]:
     experiment = {
         "data": "avt_digits",
         "space": space | {"fusion": {"choice": "all"}},
-        "search": {"trials": trials, "seed": 0},
+        "search": {"sampler": "evolution", "racing": 0.2, "pruner": "dominance", "trials": trials, "seed": 0},
         "training": {"epochs": settings.epochs, "learning_rate": settings.learning_rate},
     }
     with tempfile.TemporaryDirectory() as folder:

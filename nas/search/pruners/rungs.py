@@ -27,7 +27,7 @@ class Rungs:
 
     domains = {"first": Int(1, 4), "eta": Int(2, 4)}
 
-    def __init__(self, first: int = 1, eta: int = 3) -> None:
+    def __init__(self, first: int = 1, eta: int = 2) -> None:
         if first < 1:
             raise ValueError(f"first must be at least 1, not {first}")
         if eta < 2:

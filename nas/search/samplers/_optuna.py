@@ -159,7 +159,7 @@ class _Mirror:
         objectives: Mapping[str, Direction],
         generations: Callable[[], BaseSampler],
     ) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # gp warns of every conditional decision
         self._space = space
         self._domains = dict(space.domains())
         self._objectives = dict(objectives)
