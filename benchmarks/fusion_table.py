@@ -8,8 +8,8 @@ the network; seconds per training. Ahead of them every modality alone, as what a
 instead. The encoders of audio and text keep their tokens. `--only` picks some of the lines by name.
 
 With `--search N` follows what a search of N trials over all fusions and their settings finds, with these
-encoders and epochs: of its front the network of the highest accuracy on the validation split, trained
-from scratch with every seed like the others. With `--out`, lines are appended to a file, and what stands
+encoders and epochs: the network of the highest accuracy on the validation split, trained from scratch with
+every seed like the others. With `--out`, lines are appended to a file, and what stands
 there is not measured again.
 """
 
@@ -75,12 +75,13 @@ def write(line: dict[str, Any], out: Path | None) -> None:
 
 
 def search(trials: int, settings: Training) -> tuple[dict[str, Any], float]:
-    """The fusion of the most accurate member of the front of a search over all, and the seconds it took."""
+    """The most accurate fusion that a search over all of them finds, and the seconds it took."""
     space = {"present": "all", "dim": DIM, "encoders": ENCODERS, "connector": "none", "head": "linear"}
     experiment = {
         "data": "avt_digits",
         "space": space | {"fusion": {"choice": "all"}},
-        "search": {"sampler": "evolution", "racing": 0.2, "pruner": "dominance", "trials": trials, "seed": 0},
+        "objectives": {"accuracy": "maximize"},
+        "search": {"sampler": "evolution", "racing": 0.2, "trials": trials, "seed": 0},
         "training": {"epochs": settings.epochs, "learning_rate": settings.learning_rate},
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -90,8 +91,7 @@ def search(trials: int, settings: Training) -> tuple[dict[str, Any], float]:
         command = [sys.executable, "-m", "nas.search", str(file), "--run-dir", str(run)]
         subprocess.run(command, check=True, stdout=sys.stderr)
         seconds = time.perf_counter() - started
-        front = json.loads((run / "pareto.json").read_text())
-    best = max(front, key=lambda member: member["values"]["accuracy"])
+        [best, *_] = json.loads((run / "pareto.json").read_text())
     return best["architecture"]["fusion"], seconds
 
 

@@ -63,6 +63,13 @@ def test_crowding_is_the_sum_of_the_gaps_to_the_neighbours():
     assert distance[1] == pytest.approx((2 - 0) / 4 + (8 - 1) / 8)
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_lies_beside_an_infinite_loss_is_infinitely_far_from_it():
+    distance = crowding([(0, 9), (1, 4), (2, 3), (3, 2), (np.inf, 0)])
+    assert distance[1] == pytest.approx(0 + (9 - 3) / 9)
+    assert distance[3] == distance[4] == np.inf
+
+
 @given(points(2, 1), st.randoms(use_true_random=False))
 def test_order_and_duplicates_do_not_change_crowding(losses, random):
     order = random.sample(range(len(losses)), len(losses))

@@ -68,6 +68,7 @@ def ranks(losses: ArrayLike | Sequence[Sequence[float]], enough: int | None = No
 def crowding(losses: ArrayLike | Sequence[Sequence[float]]) -> Points:
     """Crowding distance of every point of one front; infinite at its ends (Deb et al. 2002, III B).
 
+    So it is beside an infinite loss, which is infinitely far.
     The distance follows from the points alone, whatever their order; equal points share theirs.
     """
     unique, positions = np.unique(_points(losses), axis=0, return_inverse=True)
@@ -76,7 +77,8 @@ def crowding(losses: ArrayLike | Sequence[Sequence[float]]) -> Points:
         values = np.unique(column)
         gaps = np.full(len(values), np.inf)
         if len(values) > 2:
-            gaps[1:-1] = (values[2:] - values[:-2]) / (values[-1] - values[0])
+            apart = values[2:] - values[:-2]
+            gaps[1:-1][np.isfinite(apart)] = apart[np.isfinite(apart)] / (values[-1] - values[0])
         distance += gaps[np.searchsorted(values, column)]
     return distance[positions.ravel()]
 
