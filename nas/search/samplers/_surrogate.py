@@ -19,13 +19,15 @@ LENGTHS = (0.7, 1.5, 3.0)
 ADDITIVE = (0.2, 0.6, 0.95)
 NOISES = (1e-3, 1e-2, 1e-1, 4e-1)
 MAIN_EFFECT_LENGTH = 0.6
+CONDITIONAL = 0.1  # of a squared distance that counts, for each decision that another one hangs on
 
 
 class Encoder:
     """Decisions as vectors: a column per number, scaled to 0…1, and one per option of a choice.
 
     A decision that is not taken is in the middle of its column, and none of its options is chosen;
-    whatever it hangs on tells the two apart.
+    whatever it hangs on tells the two apart. A decision that hangs on others counts for less than these:
+    settings of components are many, few networks have them, and each moves less than the component does.
 
     Args:
         space: The search space.
@@ -35,10 +37,14 @@ class Encoder:
         self._domains: dict[str, Domain] = dict(space.domains())
         self._columns: dict[str, tuple[int, Plain]] = {}
         self._blank: list[float] = []
+        scales: list[float] = []
         for whole, parts in self._domains.items():
+            scale = CONDITIONAL ** (0.5 * sum(whole.startswith(f"{other}.") for other in self._domains))
             for path, domain in plain_domains(whole, parts).items():
                 self._columns[path] = (len(self._blank), domain)
                 self._blank += [0.0] * domain.size if isinstance(domain, Choice) else [0.5]
+                scales += [scale] * (len(self._blank) - len(scales))
+        self._scales = np.array(scales)
 
     @property
     def width(self) -> int:
@@ -47,7 +53,8 @@ class Encoder:
 
     def __call__(self, points: Iterable[Decisions]) -> Matrix:
         """Vectors `(n, width)` of some points of the space."""
-        return np.array([self._vector(decisions) for decisions in points])
+        vectors = [self._vector(decisions) for decisions in points]
+        return self._scales * np.array(vectors).reshape(-1, self.width)
 
     def _vector(self, decisions: Decisions) -> list[float]:
         vector = self._blank.copy()
@@ -101,13 +108,14 @@ class Kernel:
 
 def distances(one: Matrix, other: Matrix) -> tuple[Matrix, Matrix]:
     """Squared distances `(n, m)`, and the mean over the columns of their own covariance."""
-    # Two options of a choice are equal or not: their covariance is linear in the squared distance.
-    options = np.isin(one, (0.0, OPTION)).all(0) & np.isin(other, (0.0, OPTION)).all(0)
-    differing = _squared(one[:, options], other[:, options])
-    unlike = 1 - np.exp(-(OPTION**2) / (2 * MAIN_EFFECT_LENGTH**2))
-    main = options.sum() - unlike * differing / OPTION**2
-    whole = differing.copy()
-    for a, b in zip(one[:, ~options].T, other[:, ~options].T, strict=True):
+    # In a column of two values, as options have, the covariance is linear in the squared distance.
+    height = np.maximum(one.max(0, initial=0), other.max(0, initial=0))
+    two = ((one == 0) | (one == height)).all(0) & ((other == 0) | (other == height)).all(0)
+    unlike = 1 - np.exp(-(height**2) / (2 * MAIN_EFFECT_LENGTH**2))
+    weight = np.sqrt(unlike[two]) / np.where(height[two] > 0, height[two], 1)
+    main = two.sum() - _squared(one[:, two] * weight, other[:, two] * weight)
+    whole = _squared(one[:, two], other[:, two])
+    for a, b in zip(one[:, ~two].T, other[:, ~two].T, strict=True):
         gaps = (a[:, None] - b[None]) ** 2
         whole += gaps
         main += np.exp(-gaps / (2 * MAIN_EFFECT_LENGTH**2))
