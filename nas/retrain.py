@@ -127,7 +127,8 @@ def _show(run: "RunDirectory", results: "Sequence[Retrained]") -> None:
     console = Console()
     names = list(results[0].summary())
     seeds = {len(result.trainings) for result in results}
-    title = f"test split, {' or '.join(map(str, sorted(seeds)))} seeds, {results[0].epochs} epochs"
+    several = "seed" if seeds == {1} else "seeds"
+    title = f"test split, {' or '.join(map(str, sorted(seeds)))} {several}, {results[0].epochs} epochs"
     table = Table(title=title)
     table.add_column("network", no_wrap=True)
     for name in names:
