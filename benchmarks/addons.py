@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fusion_table import DIM, ENCODERS, accuracy
+from fusion_table import DIM, ENCODERS, accuracy, write
 from numpy.typing import NDArray
 from scipy.stats import t, ttest_1samp
 
@@ -52,10 +52,9 @@ def main() -> None:
             if (fusion, add_on) not in lines:
                 rows = [measured(dataset, fusion, training, seed) for seed in range(arguments.seeds)]
                 lines[fusion, add_on] = _line(fusion, add_on, np.array(rows))
-                _append(lines[fusion, add_on], arguments.out)
-            print(json.dumps(lines[fusion, add_on]), flush=True)
+                write(lines[fusion, add_on], arguments.out)
     for add_on in list(ADD_ONS)[1:]:
-        print(json.dumps({"add_on": add_on} | dict(gains(lines, add_on))), flush=True)
+        write({"add_on": add_on} | dict(gains(lines, add_on)), None)
 
 
 def measured(dataset: nas.Dataset, fusion: str, training: Training, seed: int) -> tuple[float, float]:
@@ -89,12 +88,6 @@ def _line(fusion: str, add_on: str, rows: NDArray[np.float64]) -> dict[str, Any]
 def _known(out: Path | None) -> dict[tuple[str, str], dict[str, Any]]:
     lines = [json.loads(line) for line in out.read_text().splitlines()] if out and out.exists() else []
     return {(line["fusion"], line["add_on"]): line for line in lines}
-
-
-def _append(line: dict[str, Any], out: Path | None) -> None:
-    if out:
-        with out.open("a") as file:
-            file.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":

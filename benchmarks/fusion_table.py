@@ -8,9 +8,9 @@ the network; seconds per training. Ahead of them every modality alone, as what a
 instead. The encoders of audio and text keep their tokens. `--only` picks some of the lines by name.
 
 With `--search N` follows what a search of N trials over all fusions and their settings finds, with these
-encoders and epochs: the network of the highest accuracy on the validation split, trained from scratch with
-every seed like the others. With `--out`, lines are appended to a file, and what stands
-there is not measured again.
+encoders and epochs: the network of the highest accuracy on the validation split, trained from scratch
+with every seed like the others. With `--out`, lines are appended to a file, and what stands there is not
+measured again.
 """
 
 import argparse

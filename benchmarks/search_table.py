@@ -8,7 +8,8 @@ hypervolume that the architectures on the front reach by their means over the se
 95 % interval of the mean over the repeats; `to_random` is the number of trials after which the mean is
 where random search ends. `p` compares with a sampler of Optuna at every budget: the mean lead, and the
 p of Wilcoxon's signed-rank test over the repeats that both have. What is in the file `--keep` is not run
-again, so that a slow sampler can have a run of its own with fewer repeats. Pruners run
+again, so that a slow sampler can have a run of its own with fewer repeats. `--noiseless` shows what the
+noise of single trainings does: there every training gives its network's mean. Pruners run
 under random search: `coverage_kept` is their coverage beside that
 of the same search without them, `epochs_share` the epochs that they train of all. Ray's ASHA judges the
 accuracy alone, as it does for its users.

@@ -188,23 +188,25 @@ class Evaluator:
                 key = shape(under_way.network, under_way.settings), trial.fold
                 groups.setdefault(key, {})[place] = under_way
         for group in groups.values():
-            for place, outcome in self._train_group(group):
+            for place, outcome in self._train_group(group, clock):
                 yield place, outcome, group[place].seconds
 
-    def _train_group(self, group: Mapping[int, "_UnderWay"]) -> Iterator[tuple[int, Evaluation | TrialError]]:
+    def _train_group(
+        self, group: Mapping[int, "_UnderWay"], clock: "_Clock"
+    ) -> Iterator[tuple[int, Evaluation | TrialError]]:
         """Train networks of one shape together, or else in halves or one after another."""
         obstacles = (obstacle(one.network, one.settings) for one in group.values())
         reason = "no other has its shape" if len(group) == 1 else next(filter(None, obstacles), None)
         if reason is None:
             try:
-                yield from self._train_population(group)
+                yield from self._train_population(group, clock)
                 return
             except UnfitError as error:
-                next(iter(group.values())).clock.charge(group.values())
+                clock.charge(group.values())
                 reason = str(error)
                 halves = _halves(group) if error.memory and len(group) > 2 else ()
             for half in halves:
-                yield from self._train_group(half)
+                yield from self._train_group(half, clock)
             if halves:
                 return
         for place, under_way in group.items():
@@ -218,9 +220,9 @@ class Evaluator:
                 yield place, outcome
 
     def _train_population(
-        self, group: Mapping[int, "_UnderWay"]
+        self, group: Mapping[int, "_UnderWay"], clock: "_Clock"
     ) -> Iterator[tuple[int, Evaluation | TrialError]]:
-        waiting, clock = dict(group), next(iter(group.values())).clock
+        waiting = dict(group)
         members = [one.member({"population": {"size": len(group)}}) for one in group.values()]
         fold = self.folds[next(iter(group.values())).trial.fold]
         splits = fold["train"], fold["validation"]

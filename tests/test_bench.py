@@ -67,17 +67,19 @@ def test_the_clock_of_one_worker_is_the_sum_of_the_trainings_and_two_take_about_
     assert list(two.seconds) == sorted(two.seconds)
 
 
-@pytest.mark.parametrize(("name", "least", "most_epochs"), [("dominance", 0.99, 0.6), ("rungs", 0.98, 0.45)])
+@pytest.mark.parametrize(("name", "least", "most_epochs"), [("dominance", 0.99, 0.5), ("rungs", 0.98, 0.4)])
 def test_a_pruner_keeps_the_front_for_its_share_of_the_epochs(bench, name, least, most_epochs):
+    shares = []
     for seed in range(3):
         whole = found(bench, trials=150, seed=seed)
         stopped = found(bench, trials=150, seed=seed, pruner=create("pruner", name))
         assert stopped.coverage[-1] >= least * whole.coverage[-1]
-        assert stopped.epochs[-1] < most_epochs * whole.epochs[-1]
+        shares.append(stopped.epochs[-1] / whole.epochs[-1])
         front = {member.number for member in whole.history.front()}
         ended = {record.number for record in stopped.history.records if record.state == PRUNED}
         assert len(front & ended) <= 1
         assert all(not stopped.history.records[number].values for number in ended)
+    assert np.mean(shares) < most_epochs
 
 
 def test_replicates_take_the_seeds_of_the_table_in_turn(bench):

@@ -9,10 +9,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Text
-from sqlalchemy.dialects.mysql import LONGTEXT
 
 from nas.errors import RequestError
 from nas.experiment import Direction, Experiment
@@ -24,10 +21,6 @@ RACES = 4  # in which another driver may be the first
 
 # Of connections to servers. MySQL's own isolation locks what is between rows too, and drivers wait for it.
 SETTINGS = {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
-
-# The metrics of a long training take more than the 64 kB of MySQL's TEXT, which Optuna has it make.
-for model in (models.TrialUserAttributeModel, models.StudyUserAttributeModel):
-    model.__table__.c.value_json.type = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 
 # Attributes of a trial that are not measures.
 OWN = {
@@ -73,6 +66,7 @@ def _storage(url: str) -> RDBStorage:
     from sqlalchemy.exc import DBAPIError
 
     settings = {} if url.startswith("sqlite") else SETTINGS
+    _widen_attributes()
     for _ in range(RACES):
         try:
             return RDBStorage(url, engine_kwargs=settings)
@@ -81,6 +75,16 @@ def _storage(url: str) -> RDBStorage:
                 raise
         time.sleep(0.5)
     return RDBStorage(url, engine_kwargs=settings)
+
+
+def _widen_attributes() -> None:
+    """Let MySQL keep the metrics of a long training: Optuna has it make TEXT, which ends at 64 kB."""
+    from optuna.storages._rdb import models
+    from sqlalchemy import Text
+    from sqlalchemy.dialects.mysql import LONGTEXT
+
+    for model in (models.TrialUserAttributeModel, models.StudyUserAttributeModel):
+        model.__table__.c.value_json.type = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 
 
 def read_history(run: RunDirectory) -> History:
