@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nas.errors import RequestError
 
-VERSION = 3
+VERSION = 4
 DIGEST_BYTES = 16
 ABANDONED_SECONDS = 3600
 

@@ -30,6 +30,7 @@ class Encoded:
         mean: Subtracted from floats, of a shape that fits; None leaves them as they are.
         scale: Divides them then.
         masks: `(n, T)`, true for real tokens of a text; None where those are not padding.
+        learnt: What the training samples have taught, as JSON data that encode other samples alike.
     """
 
     spec: ModalitySpec
@@ -39,6 +40,7 @@ class Encoded:
     mean: NDArray[np.float32] | None = None
     scale: NDArray[np.float32] | None = None
     masks: NDArray[Any] | None = None
+    learnt: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def present(self) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from nas.datasets._columns import MOST, Column, listed, missing, number
 from nas.datasets._encoded import Encoded, moments
 from nas.datasets._media import log_mel, picture, waveform
 from nas.datasets._table import Table
-from nas.datasets._texts import GivenTokenizer, tokenised
+from nas.datasets._texts import GivenTokenizer, learn, tokenised
 from nas.modality import ModalitySpec
 
 
@@ -30,6 +30,8 @@ class Source:
         column: Which of the table's columns it is, and how it is read.
         training: Which of its rows are for training, `(N,)`.
         cache: Where decoded content is kept.
+        learnt: What was learnt from the training rows of another table, which counts then; None where
+            it has to be learnt from these.
     """
 
     table: Table
@@ -37,12 +39,13 @@ class Source:
     column: Column
     training: NDArray[np.bool_]
     cache: Cache
+    learnt: Mapping[str, Any] | None = None
 
     @property
     def key(self) -> list[Any]:
         """JSON data that tell this source from any other."""
         options = dict(self.column.options)
-        training = np.packbits(self.training).tobytes().hex()
+        training = np.packbits(self.training).tobytes().hex() if self.learnt is None else self.learnt
         return [self.column.kind, self.column.names, options, self.table.digest, training]
 
     def cells(self) -> list[Sequence[Any]]:
@@ -51,11 +54,15 @@ class Source:
 
 
 def read(
-    table: Table, columns: Mapping[str, Column], cache: Cache, training: NDArray[np.bool_]
+    table: Table,
+    columns: Mapping[str, Column],
+    cache: Cache,
+    training: NDArray[np.bool_],
+    learnt: Mapping[str, Mapping[str, Any]] = {},
 ) -> dict[str, Encoded]:
-    """Modalities by name, each read as its kind asks for."""
+    """Modalities by name, each read as its kind asks for, and as what was `learnt` of it before says."""
     return {
-        name: _READERS[column.kind](Source(table, name, column, training, cache))
+        name: _READERS[column.kind](Source(table, name, column, training, cache, learnt.get(name)))
         for name, column in columns.items()
     }
 
@@ -67,9 +74,14 @@ def _blobs(source: Source, shape: tuple[int, ...], dtype: Any, read: Callable[[b
     key = [column.kind, dict(column.options)]
     decoded = decode((source.table.name, name), blobs, read, shape, dtype, source.cache, key)
     bad = {row: f"column {name}: {reason}" for row, reason in decoded.bad.items()}
-    learnt = decoded.rows[source.training & (decoded.rows >= 0)]
-    mean, scale = moments(decoded.array, learnt, (0, *range(2, decoded.array.ndim)))
-    return Encoded(ModalitySpec(column.kind, shape), decoded.array, decoded.rows, bad, mean, scale)
+    if source.learnt is None:
+        training = decoded.rows[source.training & (decoded.rows >= 0)]
+        mean, scale = moments(decoded.array, training, (0, *range(2, decoded.array.ndim)))
+    else:
+        mean, scale = (np.array(source.learnt[name], np.float32) for name in ("mean", "scale"))
+    learnt = {"mean": mean.tolist(), "scale": scale.tolist()}
+    spec = ModalitySpec(column.kind, shape)
+    return Encoded(spec, decoded.array, decoded.rows, bad, mean, scale, learnt=learnt)
 
 
 def _images(source: Source) -> Encoded:
@@ -89,68 +101,78 @@ def _sounds(source: Source) -> Encoded:
 
 def _texts(source: Source) -> Encoded:
     texts = [None if cell is None else str(cell) for cell in source.cells()[0]]
+    if source.learnt is not None:
+        return encoded_texts(texts, lambda: dict(source.learnt or {}), source.key, source.cache)
     options, path = source.column.options, ("modalities", source.name, "tokenizer")
     tokenizer = GivenTokenizer.named(options["tokenizer"], source.table.folder, path)
-    return encoded_texts(texts, source.training, options, tokenizer, source.key, source.cache)
+    training = [text for text, own in zip(texts, source.training, strict=True) if own and text is not None]
+    key = [*source.key, tokenizer and tokenizer.digest()]
+    return encoded_texts(texts, lambda: learn(training, options, tokenizer), key, source.cache)
 
 
 def encoded_texts(
-    texts: Sequence[str | None],
-    training: NDArray[np.bool_],
-    options: Mapping[str, Any],
-    tokenizer: GivenTokenizer | None,
-    key: Sequence[Any],
-    cache: Cache,
+    texts: Sequence[str | None], learn: Callable[[], dict[str, Any]], key: Sequence[Any], cache: Cache
 ) -> Encoded:
     """Texts as one modality.
 
     Args:
         texts: By sample; None where there is none.
-        training: Which samples are for training, `(N,)`.
-        options: Those of `tokenised`.
-        tokenizer: A tokenizer that is taken instead of one that learns.
-        key: JSON data that tell these texts, samples and options from any others.
+        learn: Gives the tokenizer, as `nas.datasets._texts.learn` does; called where the cache has nothing.
+        key: JSON data that tell these texts and their tokenizer from any others.
         cache: Where the token ids are kept.
-
-    Raises:
-        KeyPathError: The file of the tokenizer holds none.
     """
 
     def make() -> tuple[NDArray[np.int32], dict[str, Any]]:
-        array, vocabulary = tokenised(texts, training, options, tokenizer)
-        return array, {"vocabulary": vocabulary}
+        learnt = learn()
+        return tokenised(texts, learnt), learnt
 
-    array, details = cache.array([*key, tokenizer and tokenizer.digest()], make)
+    array, learnt = cache.array(key, make)
     ids, masks = (array, None) if array.ndim == 2 else (array[:, 0], array[:, 1])
     rows = np.where([text is not None for text in texts], np.arange(len(texts)), -1)
-    return Encoded(ModalitySpec("text", ids.shape[1:], details["vocabulary"]), ids, rows, masks=masks)
+    return Encoded(ModalitySpec("text", ids.shape[1:], learnt["size"]), ids, rows, masks=masks, learnt=learnt)
 
 
-Numbers: TypeAlias = tuple[NDArray[np.float64], Any, dict[int, str], tuple[int, ...] | None]
-"""An array, where it is there, bad rows, and how many of its numbers belong to each column of a table."""
+@dataclass(frozen=True)
+class _Numbers:
+    """Normalised numbers of all rows.
+
+    Args:
+        array: `(N, D)`.
+        there: Where they are there, `(N,)`.
+        bad: What is wrong with rows.
+        learnt: What the training rows have taught, as JSON data.
+        widths: How many of the numbers belong to each column of a table.
+    """
+
+    array: NDArray[np.float64]
+    there: NDArray[np.bool_]
+    bad: dict[int, str]
+    learnt: Mapping[str, Any]
+    widths: tuple[int, ...] | None = None
 
 
-def _numbers(source: Source, make: Callable[[Source], Numbers]) -> Encoded:
+def _numbers(source: Source, make: Callable[[Source], _Numbers]) -> Encoded:
     """Numbers that are normalised and kept as `make` gives them."""
 
     def made() -> tuple[NDArray[np.float32], dict[str, Any]]:
-        array, there, bad, columns = make(source)
-        rows = np.where(there, np.arange(len(array)), -1).tolist()
-        return array.astype(np.float32), {"rows": rows, "bad": bad, "columns": columns}
+        found = make(source)
+        rows = np.where(found.there, np.arange(len(found.array)), -1).tolist()
+        details = {"rows": rows, "bad": found.bad, "learnt": found.learnt, "widths": found.widths}
+        return found.array.astype(np.float32), details
 
     array, details = source.cache.array(source.key, made)
     bad = {int(row): reason for row, reason in details["bad"].items()}
-    columns = details["columns"]
-    spec = ModalitySpec("vector", (array.shape[1],), columns=None if columns is None else tuple(columns))
-    return Encoded(spec, array, np.array(details["rows"], np.int64), bad)
+    widths = None if details["widths"] is None else tuple(details["widths"])
+    spec = ModalitySpec("vector", (array.shape[1],), columns=widths)
+    return Encoded(spec, array, np.array(details["rows"], np.int64), bad, learnt=details["learnt"])
 
 
-def _vectors(source: Source) -> Numbers:
+def _vectors(source: Source) -> _Numbers:
     """Numbers in several columns, or as a list in one; standardised on the training rows."""
-    names = ", ".join(source.column.names)
+    names, learnt = ", ".join(source.column.names), source.learnt
     rows = [_vector(cells) for cells in zip(*source.cells(), strict=True)]
     lengths = Counter(len(row) for row in rows if isinstance(row, list))
-    width = lengths.most_common(1)[0][0] if lengths else 1
+    width = len(learnt["mean"]) if learnt else lengths.most_common(1)[0][0] if lengths else 1
     bad = {
         index: f"column {names}: "
         + (row if isinstance(row, str) else f"{len(row)} numbers, where others have {width}")
@@ -161,7 +183,8 @@ def _vectors(source: Source) -> Numbers:
     array = np.zeros((len(rows), width))
     for index in np.flatnonzero(there):
         array[index] = rows[index]
-    return _standardised(array, source.training & there), there, bad, None
+    learnt = learnt or _spread(array[source.training & there])
+    return _Numbers(_standardised(array, learnt), there, bad, learnt)
 
 
 def _vector(cells: tuple[Any, ...]) -> list[float] | str | None:
@@ -189,34 +212,44 @@ def _spelled(cell: Any) -> tuple[Any, ...]:
     )
 
 
-def _tables(source: Source) -> Numbers:
+def _tables(source: Source) -> _Numbers:
     """Numbers, standardised, and categories, each a column of zeros and ones.
 
     A number that is missing is the mean, and a column of which training cells are missing has another that
-    says so; a category that is missing is none.
+    says so; a category that is missing, or that the training rows do not have, is none.
     """
-    options = source.column.options
     parts: list[NDArray[np.float64]] = []
     bad: dict[int, str] = {}
     there = np.zeros(source.table.count, bool)
-    for name, cells in zip(source.column.names, source.cells(), strict=True):
+    learnt = source.learnt or {"columns": [*map(partial(_column, source), source.column.names)]}
+    for name, cells, own in zip(source.column.names, source.cells(), learnt["columns"], strict=True):
         there |= np.array([not missing(cell) for cell in cells])
-        known = [cell for cell, own in zip(cells, source.training, strict=True) if own and not missing(cell)]
-        wrong = [cell for cell in known if number(cell) is None]
-        if name in options["categorical"] or len(wrong) > (1 - MOST) * len(known):
-            parts.append(_categories(cells, known, options["categories"]))
+        if "categories" in own:
+            parts.append(_categories(cells, own))
         else:
             bad = _not_numbers(cells, name) | bad
-            parts.append(_amounts(cells, source.training))
-    return np.concatenate(parts, 1), there, bad, tuple(part.shape[1] for part in parts if part.shape[1])
+            parts.append(_amounts(cells, own))
+    widths = tuple(part.shape[1] for part in parts if part.shape[1])
+    return _Numbers(np.concatenate(parts, 1), there, bad, learnt, widths)
 
 
-def _categories(cells: Sequence[Any], known: Sequence[Any], most: int) -> NDArray[np.float64]:
+def _column(source: Source, name: str) -> dict[str, Any]:
+    """What the training cells of a column of a table teach, as JSON data."""
+    options = source.column.options
+    training = [cell for cell, own in zip(source.table.columns[name], source.training, strict=True) if own]
+    known = [cell for cell in training if not missing(cell)]
+    numbers = [value for cell in known if (value := number(cell)) is not None]
+    if name in options["categorical"] or len(known) - len(numbers) > (1 - MOST) * len(known):
+        counts = Counter(map(str, known))
+        names = sorted(sorted(counts), key=lambda name: -counts[name])[: options["categories"]]
+        return {"categories": names, "others": len(counts) > len(names)}
+    return _spread(np.array(numbers)[:, None]) | {"gaps": len(numbers) < len(training)}
+
+
+def _categories(cells: Sequence[Any], learnt: Mapping[str, Any]) -> NDArray[np.float64]:
     """A column for each of the most frequent training categories, and one for the others if there are any."""
-    counts = Counter(map(str, known))
-    names = sorted(sorted(counts), key=lambda name: -counts[name])[:most]
+    names, others = learnt["categories"], learnt["others"]
     codes = {name: code for code, name in enumerate(names)}
-    others = len(counts) > len(names)
     columns = np.zeros((len(cells), len(names) + others))
     for row, cell in enumerate(cells):
         if not missing(cell) and (others or str(cell) in codes):
@@ -232,20 +265,26 @@ def _not_numbers(cells: Sequence[Any], name: str) -> dict[int, str]:
     }
 
 
-def _amounts(cells: Sequence[Any], training: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Standardised numbers, 0 where there is none; and a column for where that is, if training has it."""
+def _amounts(cells: Sequence[Any], learnt: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Standardised numbers, 0 where there is none; and a column for where that is, if training has gaps."""
     values = np.array([math.nan if (value := number(cell)) is None else value for cell in cells])
     unknown = np.isnan(values)
-    filled = _standardised(values[:, None], training & ~unknown)
+    filled = _standardised(values[:, None], learnt)
     filled[unknown] = 0
-    return np.concatenate([filled, unknown[:, None]], 1) if (unknown & training).any() else filled
+    return np.concatenate([filled, unknown[:, None]], 1) if learnt["gaps"] else filled
 
 
-def _standardised(array: NDArray[np.float64], training: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The array with a mean of 0 and a deviation of 1 over the training rows."""
-    known = array[training] if training.any() else np.zeros((1, *array.shape[1:]))
+def _spread(known: NDArray[np.float64]) -> dict[str, Any]:
+    """Mean and deviation of known rows, as JSON data; a deviation of 0 becomes 1."""
+    known = known if len(known) else np.zeros((1, *known.shape[1:]))
     deviation = known.std(0)
-    return (array - known.mean(0)) / np.where(deviation > 0, deviation, 1)
+    return {"mean": known.mean(0).tolist(), "scale": np.where(deviation > 0, deviation, 1).tolist()}
+
+
+def _standardised(array: NDArray[np.float64], learnt: Mapping[str, Any]) -> NDArray[np.float64]:
+    """The array with a mean of 0 and a deviation of 1 over the rows that were learnt from."""
+    standardised: NDArray[np.float64] = (array - np.array(learnt["mean"])) / np.array(learnt["scale"])
+    return standardised
 
 
 _READERS: Mapping[str, Callable[[Source], Encoded]] = {

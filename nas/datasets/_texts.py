@@ -56,8 +56,8 @@ class GivenTokenizer:
         """What tells its content from any other."""
         return hashlib.sha256(self.file.read_bytes()).hexdigest()
 
-    def load(self) -> tuple[Encode, int]:
-        """What it makes of a text, and the number of its ids.
+    def learnt(self) -> dict[str, Any]:
+        """What it is, as one that has learnt from texts says it.
 
         Raises:
             KeyPathError: The file holds no tokenizer.
@@ -65,68 +65,89 @@ class GivenTokenizer:
         from tokenizers import Tokenizer
 
         try:
-            tokenizer: Any = Tokenizer.from_file(str(self.file))
+            tokenizer = Tokenizer.from_file(str(self.file))
         except Exception as error:  # the library has no class of its own for that
             raise KeyPathError(self.path, f"{self.file} is no tokenizer.json ({error})") from None
-        tokenizer.no_padding()
-
-        def encode(text: str, room: int | None) -> list[int]:
-            tokenizer.no_truncation() if room is None else tokenizer.enable_truncation(room)
-            ids: list[int] = tokenizer.encode(text).ids
-            return ids
-
-        return encode, 1 + max(tokenizer.get_vocab().values(), default=0)
+        return _stored(tokenizer, 1 + max(tokenizer.get_vocab().values(), default=0))
 
 
-def tokenised(
-    texts: Sequence[str | None],
-    training: NDArray[np.bool_],
-    options: Mapping[str, Any],
-    given: GivenTokenizer | None,
-) -> tuple[NDArray[np.int32], int]:
-    """Token ids `(N, T)`, 0 for padding, and the number of ids.
-
-    Where 0 is the id of a token that a text has, the ids are `(N, 2, T)`, with 1 for those that are real.
+def learn(texts: Sequence[str], options: Mapping[str, Any], given: GivenTokenizer | None) -> dict[str, Any]:
+    """A tokenizer of texts as JSON data: `characters` or `tokenizer`, `size` in ids, `length` in tokens.
 
     Args:
-        texts: By row; None where there is none.
-        training: Which rows may be learned from, `(N,)`.
+        texts: What may be learned from.
         options: `tokens`, `characters` or `bpe` for byte-pair encoding; `vocabulary`, the most ids; and
-            `length`, T, for which None takes what covers almost all training texts.
+            `length`, for which None takes what covers almost all of the texts.
         given: A tokenizer that is taken instead of one that learns.
 
     Raises:
         KeyPathError: The file of the tokenizer holds none.
     """
-    learnt = [text for text, own in zip(texts, training, strict=True) if own and text is not None]
-    encode, size = given.load() if given else TOKENIZERS[options["tokens"]](learnt, options["vocabulary"])
-    ids = [[] if text is None else encode(text, None) or [UNKNOWN] for text in texts]
-    lengths = [len(own) for own, there in zip(ids, training, strict=True) if there and own]
+    learnt = given.learnt() if given else TOKENIZERS[options["tokens"]](texts, options["vocabulary"])
+    encode = _encoder(learnt)
+    lengths = [len(encode(text, None) or [UNKNOWN]) for text in texts]
     longest = int(np.quantile(lengths, COVERED)) if lengths else 1
-    length = options["length"] or min(max(longest, 1), LONGEST)
-    array = np.full((len(ids), 2, length), PADDING, np.int32)
-    for row, (text, own) in enumerate(zip(texts, ids, strict=True)):
-        cut = encode(text, length)[:length] if text and len(own) > length else own
+    return learnt | {"length": options["length"] or min(max(longest, 1), LONGEST)}
+
+
+def tokenised(texts: Sequence[str | None], learnt: Mapping[str, Any]) -> NDArray[np.int32]:
+    """Token ids `(N, T)`, 0 for padding.
+
+    Where 0 is the id of a token that a text has, the ids are `(N, 2, T)`, with 1 for those that are real.
+
+    Args:
+        texts: By row; None where there is none.
+        learnt: What `learn` has given.
+    """
+    encode, length = _encoder(learnt), learnt["length"]
+    array = np.full((len(texts), 2, length), PADDING, np.int32)
+    for row, text in enumerate(texts):
+        if text is None:
+            continue
+        ids = encode(text, None) or [UNKNOWN]
+        cut = encode(text, length)[:length] if len(ids) > length else ids
         array[row, 0, : len(cut)] = cut
         array[row, 1, : len(cut)] = 1
     if (array[:, 0] == PADDING)[array[:, 1] > 0].any():
-        return array, size
-    return np.ascontiguousarray(array[:, 0]), size
+        return array
+    return np.ascontiguousarray(array[:, 0])
 
 
-def _characters(texts: Sequence[str], limit: int) -> tuple[Encode, int]:
-    """The most frequent characters, in the composed form of Unicode (NFKC)."""
-    counts = Counter(character for text in texts for character in unicodedata.normalize("NFKC", text))
-    kept = sorted(counts, key=lambda character: (-counts[character], character))[: limit - 2]
-    codes = {character: index for index, character in enumerate(kept, UNKNOWN + 1)}
+def _encoder(learnt: Mapping[str, Any]) -> Encode:
+    if "characters" in learnt:
+        codes = {character: index for index, character in enumerate(learnt["characters"], UNKNOWN + 1)}
+        return lambda text, room: [codes.get(character, UNKNOWN) for character in _composed(text)]
+
+    from tokenizers import Tokenizer
+
+    tokenizer: Any = Tokenizer.from_str(learnt["tokenizer"])
+    tokenizer.no_padding()
 
     def encode(text: str, room: int | None) -> list[int]:
-        return [codes.get(character, UNKNOWN) for character in unicodedata.normalize("NFKC", text)]
+        tokenizer.no_truncation() if room is None else tokenizer.enable_truncation(room)
+        ids: list[int] = tokenizer.encode(text).ids
+        return ids
 
-    return encode, len(codes) + 2
+    return encode
 
 
-def _pieces(texts: Sequence[str], limit: int) -> tuple[Encode, int]:
+def _stored(tokenizer: Any, size: int) -> dict[str, Any]:
+    return {"tokenizer": tokenizer.to_str(), "size": size}
+
+
+def _composed(text: str) -> str:
+    """In the composed form of Unicode, NFKC."""
+    return unicodedata.normalize("NFKC", text)
+
+
+def _characters(texts: Sequence[str], limit: int) -> dict[str, Any]:
+    """The most frequent characters."""
+    counts = Counter(character for text in texts for character in _composed(text))
+    kept = sorted(counts, key=lambda character: (-counts[character], character))[: limit - 2]
+    return {"characters": "".join(kept), "size": len(kept) + 2}
+
+
+def _pieces(texts: Sequence[str], limit: int) -> dict[str, Any]:
     """Byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909); at most half of the ids are characters."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -140,10 +161,10 @@ def _pieces(texts: Sequence[str], limit: int) -> tuple[Encode, int]:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return lambda text, room: tokenizer.encode(text).ids, tokenizer.get_vocab_size()
+    return _stored(tokenizer, tokenizer.get_vocab_size())
 
 
-TOKENIZERS: dict[str, Callable[[Sequence[str], int], tuple[Encode, int]]] = {
+TOKENIZERS: dict[str, Callable[[Sequence[str], int], dict[str, Any]]] = {
     "characters": _characters,
     "bpe": _pieces,
 }

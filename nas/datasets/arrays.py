@@ -15,7 +15,7 @@ from nas.datasets._encoded import Encoded, moments
 from nas.datasets._readers import encoded_texts
 from nas.datasets._stored import Stored
 from nas.datasets._table import Table, plain
-from nas.datasets._texts import GivenTokenizer
+from nas.datasets._texts import GivenTokenizer, learn
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.modality import ModalitySpec
 from nas.registry import register
@@ -200,11 +200,15 @@ def _text(
     mask, _ = options.pop("mask"), options.pop("present")
     if array.dtype.kind in "US" and array.ndim == 1:
         texts = [str(text) if row >= 0 else None for text, row in zip(array.tolist(), rows, strict=True)]
-        key = ["strings", stored.stamp(name), options, np.packbits(training & (rows >= 0)).tobytes().hex()]
+        own = training & (rows >= 0)
         tokenizer = GivenTokenizer.named(
             options["tokenizer"], stored.source.parent, (*path[:-1], "tokenizer")
         )
-        return encoded_texts(texts, training, options, tokenizer, key, cache)
+        key = ["strings", stored.stamp(name), options, np.packbits(own).tobytes().hex()]
+        known = [texts[row] or "" for row in np.flatnonzero(own)]
+        return encoded_texts(
+            texts, lambda: learn(known, options, tokenizer), [*key, tokenizer and tokenizer.digest()], cache
+        )
     if array.dtype.kind not in "iu" or array.ndim != 2 or array.min() < 0:
         raise RequestError(
             f"{stored.source}: {name} is {array.dtype} {array.shape}; text is token ids (N, T) of at "
