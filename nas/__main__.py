@@ -12,6 +12,7 @@ COMMANDS = {
     "report": "nas.report",
     "retrain": "nas.retrain",
     "export": "nas.export",
+    "predict": "nas.predict",
     "dashboard": "nas.dashboard",
     "components": "nas.components",
 }

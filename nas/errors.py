@@ -1,8 +1,10 @@
 """Errors that are meant for the person at the keyboard."""
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+
+SHOWN = 3  # bad rows, in a message
 
 
 class RequestError(Exception):
@@ -56,3 +58,9 @@ def near_misses(given: object, allowed: Iterable[str]) -> str:
     close = get_close_matches(str(given), names, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{hint}Allowed: {', '.join(names) if names else 'nothing'}."
+
+
+def first_rows(bad: Mapping[int, str]) -> str:
+    """The first of some bad rows, counted from 1, with what is wrong with each; how many more there are."""
+    first = "; ".join(f"row {row + 1}, {bad[row]}" for row in sorted(bad)[:SHOWN])
+    return first + (f"; {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")

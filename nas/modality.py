@@ -1,5 +1,6 @@
-"""What a network is told about its data: the modalities it reads and the task it solves."""
+"""What a network is told about its data: the modalities it reads, the task it solves, what precedes it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -134,3 +135,30 @@ class Task:
         """The value from what `to_data` gave."""
         measured = (tuple(data.get(name, ())) for name in ("center", "scale"))
         return cls(data["kind"], tuple(data["classes"]), *measured)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How samples become the inputs of a network that was trained on a dataset.
+
+    Args:
+        dataset: Name of the dataset component.
+        learnt: What it has learnt from its training split, as JSON data; None where it offers nothing.
+    """
+
+    dataset: str
+    learnt: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, name: str, dataset: Any) -> "Preprocessing":
+        """That of a dataset which the component of a name has made."""
+        return cls(name, getattr(dataset, "learnt", None))
+
+    def to_data(self) -> dict[str, Any]:
+        """The value as JSON data."""
+        return {"dataset": self.dataset, "learnt": self.learnt}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "Preprocessing":
+        """The value from what `to_data` gave."""
+        return cls(data["dataset"], data["learnt"])

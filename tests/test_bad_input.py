@@ -535,7 +535,7 @@ def test_the_commands_that_are_listed_are_there():
     assert all(callable(import_module(module).main) for module in nas.__main__.COMMANDS.values())
 
 
-@pytest.mark.parametrize("command", ["search", "components", "report", "retrain", "dashboard"])
+@pytest.mark.parametrize("command", ["search", "components", "report", "retrain", "predict", "dashboard"])
 def test_help_needs_neither_torch_nor_optuna(command):
     code = f"""
 import sys

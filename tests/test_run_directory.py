@@ -50,7 +50,7 @@ def front(run):
 def test_a_run_directory_holds_the_files_of_the_contract_and_nothing_unexpected(run):
     contract = {"experiment.yaml", "study.db", "trials.csv", "pareto.csv", "pareto.json", "pareto.png"}
     contract |= {"report.html", "events.jsonl", "trials"}
-    ours = {"data.json", "environment.json", "workers.log", ".lock"}
+    ours = {"data.json", "preprocessing.json", "environment.json", "workers.log", ".lock"}
     assert {path.name for path in run.path.iterdir()} == contract | ours
 
 

@@ -12,10 +12,8 @@ from nas.datasets._encoded import Encoded, MappedSplit
 from nas.datasets._labels import check_labels, read_labels
 from nas.datasets._split import SPLITS, assign
 from nas.datasets._table import Table
-from nas.errors import RequestError, near_misses
+from nas.errors import RequestError, first_rows, near_misses
 from nas.modality import ModalitySpec, Task
-
-SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -135,13 +133,12 @@ def _judge(table: Table, bad: Mapping[int, str], on_bad_row: str) -> list[str]:
     """
     if not bad:
         return []
-    first = "; ".join(f"row {row + 1}, {bad[row]}" for row in sorted(bad)[:SHOWN])
-    more = f"; {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+    first = first_rows(bad)
     if on_bad_row == "error":
-        raise RequestError(f"{table.name}: {first}{more}. Mend them, or leave them out with on_bad_row: skip")
+        raise RequestError(f"{table.name}: {first}. Mend them, or leave them out with on_bad_row: skip")
     if len(bad) == table.count:
-        raise RequestError(f"{table.name} has no row that can be used: {first}{more}")
-    return [f"{table.name}: {len(bad)} of {table.count} rows are left out: {first}{more}"]
+        raise RequestError(f"{table.name} has no row that can be used: {first}")
+    return [f"{table.name}: {len(bad)} of {table.count} rows are left out: {first}"]
 
 
 def _check_splits(

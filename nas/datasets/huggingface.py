@@ -1,7 +1,7 @@
 """`huggingface`: a dataset of the Hugging Face library `datasets`, from disk."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,8 @@ from nas.datasets._columns import declared, inferred
 from nas.datasets._readers import read
 from nas.datasets._split import CODES
 from nas.datasets._table import ArrowColumns, Table
+from nas.datasets._unlabelled import learnt, unlabelled
+from nas.datasets.unlabelled import Unlabelled
 from nas.errors import RequestError
 from nas.registry import register
 
@@ -76,6 +78,17 @@ class HuggingFace:
         made = assemble(table, roles, partial(read, table, columns, store), on_bad_row)
         self.modalities, self.task = made.modalities, made.task
         self.splits, self.notes = made.splits, [*notes, *made.notes]
+        self.learnt = learnt(columns, made.splits["train"].encoded)
+
+    @classmethod
+    def unlabelled(cls, source: str, learnt: Mapping[str, Any], modalities: Collection[str]) -> Unlabelled:
+        """The rows of another folder, read as those of the one that `learnt` is from.
+
+        Raises:
+            RequestError: The library or the folder is not there, or a column is not what it should be.
+        """
+        parts, _ = _parts(Path(source))
+        return unlabelled(_table(Path(source), parts), learnt, modalities)
 
 
 @dataclass(frozen=True)

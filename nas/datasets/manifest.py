@@ -1,6 +1,6 @@
 """`manifest`: a table with one row per sample, and the files that it names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,8 @@ from nas.datasets._cache import Cache
 from nas.datasets._columns import declared, inferred
 from nas.datasets._readers import read
 from nas.datasets._table import read_table
+from nas.datasets._unlabelled import learnt, unlabelled
+from nas.datasets.unlabelled import Unlabelled
 from nas.errors import RequestError, near_misses
 from nas.registry import register
 
@@ -70,7 +72,17 @@ class Manifest:
         made = assemble(table, roles, partial(read, table, columns, store), on_bad_row)
         self.modalities, self.task = made.modalities, made.task
         self.splits, self.notes = made.splits, made.notes
+        self.learnt = learnt(columns, made.splits["train"].encoded)
         self._table = table
+
+    @classmethod
+    def unlabelled(cls, source: str, learnt: Mapping[str, Any], modalities: Collection[str]) -> Unlabelled:
+        """The rows of another file, read as those of the one that `learnt` is from.
+
+        Raises:
+            RequestError: The file, or a column in it, is not what it should be.
+        """
+        return unlabelled(read_table(Path(source)), learnt, modalities)
 
     def groups(self, column: str) -> dict[str, list[str]]:
         """The values of a column, by split: samples that share one belong together.

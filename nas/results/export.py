@@ -3,7 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from nas.experiment import Experiment
 from nas.network import Network, build
 from nas.registry import require_plugins
 from nas.results.conversion import convert, inputs_of, largest_difference
-from nas.results.exported import Description
+from nas.results.exported import Description, read_safetensors
 from nas.results.figures import figure, with_deviation
 from nas.results.formats import FILES
 from nas.results.records import Record, spread_out
@@ -96,10 +96,11 @@ def export(run: RunDirectory, number: int, format: str, path: Path, training: in
     experiment = run.experiment()
     require_plugins(experiment.plugins)
     [(name, options)] = experiment.data.items()
-    description = Description(record.architecture, *run.data(), tuple(experiment.plugins))
     retrained = read(run, Subject(f"trial {number}", record.architecture, number))
     chosen = None if training is None else _training(run, experiment, record, retrained, training)
-    network = _trained(description, _weights(run, record, training))
+    weights = _weights(run, record, training)
+    description = _description(run, record, weights, training)
+    network = _trained(description, weights)
     validation = load_dataset(name, **options).splits["validation"]
     batch = validation.batch(torch.arange(min(SAMPLES, len(validation))))
     content = convert(format, network, description, batch)
@@ -184,6 +185,15 @@ def _weights(run: RunDirectory, record: Record, training: int | None) -> Path:
             f"{again} trains it again, for an export with --retrained"
         )
     return run.weights(number)
+
+
+def _description(run: RunDirectory, record: Record, weights: Path, training: int | None) -> Description:
+    """What rebuilds the network; its data are prepared as they were when it was trained."""
+    if training is not None:
+        kept, _ = read_safetensors(weights)
+        return replace(kept, architecture=record.architecture)
+    plugins = tuple(run.experiment().plugins)
+    return Description(record.architecture, *run.data(), plugins, run.preprocessing())
 
 
 def _trained(description: Description, weights: Path) -> Network:

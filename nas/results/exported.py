@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from nas.errors import RequestError
-from nas.modality import ModalitySpec, Task
+from nas.modality import ModalitySpec, Preprocessing, Task
 from nas.network import Network, build
 from nas.registry import require_plugins
 from nas.results.formats import WEIGHTS
@@ -28,12 +28,14 @@ class Description:
         modalities: What it reads, by name.
         task: What it predicts.
         plugins: Files of the plugins that its search needed.
+        preprocessing: How samples become its inputs; None where a file does not say it.
     """
 
     architecture: Architecture
     modalities: Mapping[str, ModalitySpec]
     task: Task
     plugins: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
     def to_metadata(self) -> dict[str, str]:
         """As text by key, as model files keep it."""
@@ -43,17 +45,20 @@ class Description:
             "modalities": json.dumps({name: spec.to_data() for name, spec in self.modalities.items()}),
             "task": json.dumps(self.task.to_data()),
             "plugins": json.dumps(list(self.plugins)),
+            "preprocessing": json.dumps(self.preprocessing and self.preprocessing.to_data()),
         }
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Description":
         """From what `to_metadata` gave."""
         modalities: dict[str, Any] = json.loads(metadata["modalities"])
+        preprocessing = json.loads(metadata.get("preprocessing", "null"))
         return cls(
             Architecture(json.loads(metadata["architecture"])),
             {name: ModalitySpec.from_data(spec) for name, spec in modalities.items()},
             Task.from_data(json.loads(metadata["task"])),
             tuple(json.loads(metadata["plugins"])),
+            preprocessing and Preprocessing.from_data(preprocessing),
         )
 
 
@@ -76,13 +81,19 @@ def load(path: Path | str, plugins: Iterable[Path | str] = ()) -> Network:
     >>> network = nas.load("exported/")                                # doctest: +SKIP
     >>> network({"image": images, "text": tokens}, {"text": mask})     # doctest: +SKIP
     """
+    network, _ = load_described(path, plugins)
+    return network
+
+
+def load_described(path: Path | str, plugins: Iterable[Path | str] = ()) -> tuple[Network, Description]:
+    """What `load` gives, and what the file says of it; arguments and errors as those of `load`."""
     file = Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise RequestError(
             f"{file} does not exist; write it with `python -m nas.export RUN_DIR --trial N "
             "--format safetensors -o PATH`"
         )
-    description, state = _read(file)
+    description, state = read_safetensors(file)
     require_plugins(plugins)
     try:
         network = build(description.architecture, description.modalities, description.task)
@@ -93,10 +104,15 @@ def load(path: Path | str, plugins: Iterable[Path | str] = ()) -> Network:
             "pass their files as nas.load(path, plugins=[…])"
         ) from None
     network.load_state_dict(state)
-    return network.eval()
+    return network.eval(), description
 
 
-def _read(file: Path) -> tuple[Description, dict[str, Any]]:
+def read_safetensors(file: Path) -> tuple[Description, dict[str, Any]]:
+    """What a file of `to_safetensors` says of its network, and the weights.
+
+    Raises:
+        RequestError: It is none.
+    """
     try:
         with safe_open(file, framework="pt") as stored:
             metadata = stored.metadata() or {}

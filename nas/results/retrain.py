@@ -17,6 +17,7 @@ from nas.datasets import Dataset, JoinedSplit, load_dataset
 from nas.errors import TrialError
 from nas.evaluation import Evaluator
 from nas.experiment import Experiment
+from nas.modality import Preprocessing
 from nas.network import Network
 from nas.registry import require_plugins
 from nas.results import robustness
@@ -68,6 +69,7 @@ class Trainer:
         self.plugins = tuple(experiment.plugins)
         [(name, options)] = experiment.data.items()
         self.dataset = dataset or load_dataset(name, **options)
+        self.preprocessing = Preprocessing.of(name, self.dataset)
         self.on_validation = on_validation
         settings = experiment.training.model_copy(update={"identifiability": False})  # a search has told
         names = list(experiment.objectives)
@@ -94,7 +96,8 @@ class Trainer:
         test |= self.evaluator.measure(network, *predict(network, split), split)
         validation = None if self.on_validation else dict(evaluation.values)
         understanding = self._understood(network, seed) if understand else None
-        description = Description(architecture, self.dataset.modalities, self.dataset.task, self.plugins)
+        data = (self.dataset.modalities, self.dataset.task, self.plugins, self.preprocessing)
+        description = Description(architecture, *data)
         return Training(seed, test, validation, understanding, to_safetensors(network, description))
 
     def _understood(self, network: Network, seed: int) -> dict[str, Any]:

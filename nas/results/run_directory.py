@@ -19,7 +19,7 @@ import yaml
 
 from nas.errors import RequestError
 from nas.experiment import Experiment
-from nas.modality import ModalitySpec, Task
+from nas.modality import ModalitySpec, Preprocessing, Task
 from nas.results.belonging import certainty, margins
 from nas.results.records import Candidate, History, Record
 from nas.results.selections import in_short
@@ -38,6 +38,7 @@ class RunDirectory:
         self.path = Path(path)
         self.experiment_file = self.path / "experiment.yaml"
         self.data_file = self.path / "data.json"
+        self.preprocessing_file = self.path / "preprocessing.json"
         self.database = self.path / "study.db"
         self.events_file = self.path / "events.jsonl"
         self.environment_file = self.path / "environment.json"
@@ -68,6 +69,7 @@ class RunDirectory:
         modalities: Mapping[str, ModalitySpec],
         task: Task,
         notes: Sequence[str] = (),
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         """Make the directory and write what the run starts from.
 
@@ -76,6 +78,7 @@ class RunDirectory:
             modalities: Those of the dataset.
             task: That of the dataset.
             notes: What the report says of the data, such as what was left out.
+            preprocessing: How samples become the inputs of its networks; None where nobody says it.
 
         Raises:
             RequestError: The directory cannot be written, or holds something else.
@@ -92,6 +95,8 @@ class RunDirectory:
                 "notes": list(notes),
             }
             write_atomically(self.data_file, json.dumps(data, indent=1))
+            if preprocessing:
+                write_atomically(self.preprocessing_file, json.dumps(preprocessing.to_data()))
             self.write_experiment(experiment)
         except OSError as error:
             raise RequestError(
@@ -104,7 +109,7 @@ class RunDirectory:
 
     def _is_leftover(self, entry: Path) -> bool:
         """Whether a file is what a kill left of a run that was about to begin."""
-        return entry == self.data_file or entry.name.startswith(".")
+        return entry in (self.data_file, self.preprocessing_file) or entry.name.startswith(".")
 
     def experiment(self) -> Experiment:
         """The experiment of this run.
@@ -124,6 +129,12 @@ class RunDirectory:
         data = json.loads(self.data_file.read_text(encoding="utf-8"))
         modalities = {name: ModalitySpec.from_data(spec) for name, spec in data["modalities"].items()}
         return modalities, Task.from_data(data["task"])
+
+    def preprocessing(self) -> Preprocessing | None:
+        """How samples become the inputs of this run's networks; None where the run does not say it."""
+        if not self.preprocessing_file.exists():
+            return None
+        return Preprocessing.from_data(json.loads(self.preprocessing_file.read_text(encoding="utf-8")))
 
     def notes(self) -> list[str]:
         """What is to be said of this run's data, such as what was left out of them."""

@@ -78,6 +78,7 @@ def _search(argv: Sequence[str] | None) -> int:
 
 
 def _run(setup: "Setup", arguments: "argparse.Namespace") -> int:
+    from nas.modality import Preprocessing
     from nas.results.environment import environment
     from nas.results.run_directory import RunDirectory
     from nas.results.stored import open_storage
@@ -94,7 +95,8 @@ def _run(setup: "Setup", arguments: "argparse.Namespace") -> int:
         else:
             dataset = setup.dataset
             notes = getattr(dataset, "notes", ())
-            run.create(experiment, dataset.modalities, dataset.task, notes)
+            preprocessing = Preprocessing.of(next(iter(experiment.data)), dataset)
+            run.create(experiment, dataset.modalities, dataset.task, notes, preprocessing)
         run.add_session(environment(_command(arguments, arguments.resume)))
         return _drive(setup, run, arguments.display, shlex.join(_command(arguments, resume=True)))
 
