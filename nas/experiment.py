@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from pydantic import (
 
 from nas.documents import Document, override, parse_value, read_document
 from nas.errors import KeyPathError, RequestError, near_misses
+from nas.registry import available, load_entry_points, load_plugins
 
 Direction = Literal["maximize", "minimize"]
 
@@ -417,7 +419,7 @@ def _validate(document: Document) -> Experiment:
     plugins = data.get("plugins") or []
     if isinstance(plugins, list) and all(isinstance(path, str) for path in plugins):
         data["plugins"] = [str((folder / path).resolve()) for path in plugins]
-    data["data"] = _data_source(data["data"], folder)
+    data["data"] = _data_source(data["data"], folder, data.get("plugins") or [])
     data = {key: value for key, value in data.items() if value is not None}
     try:
         return Experiment.model_validate(data)
@@ -425,27 +427,44 @@ def _validate(document: Document) -> Experiment:
         raise _explain(error) from None
 
 
-def _data_source(data: Any, folder: Path) -> Any:
+def _data_source(data: Any, folder: Path, plugins: Any) -> Any:
     """Bring the three ways to name a dataset to one: `{dataset: {options}}`.
 
-    `avt_digits`; `{avt_digits: {modalities: [image]}}`; `{manifest: data.csv, label: label}`, where
-    the value of the first key says where the data are and the other keys are options. Where they are, the
-    option `source`, is relative to the experiment's folder.
+    `avt_digits`; `{avt_digits: {modalities: [image]}}`; `{manifest: data.csv, label: label}`, where the
+    value of the key that names the dataset says where the data are and the other keys are options. Where
+    they are, the option `source`, is relative to the experiment's folder.
     """
     if isinstance(data, str):
         return {data: {}}
     if not isinstance(data, dict) or not data:
         raise KeyPathError(("data",), f"{data!r} names no dataset; give its name, or {{name: options}}")
-    [(name, value), *rest] = data.items()
+    name = _dataset_key(list(data), plugins)
+    value = data[name]
     options = dict(value) if isinstance(value, dict) else {}
     if isinstance(value, str):
         options["source"] = value
     elif value is not None and not isinstance(value, dict):
         raise KeyPathError(("data", name), f"{value!r} is neither a path nor a mapping of options")
-    options |= dict(rest)
+    options |= {key: option for key, option in data.items() if key != name}
     if isinstance(options.get("source"), str):
         options["source"] = str((folder / options["source"]).resolve())
     return {name: options}
+
+
+def _dataset_key(keys: Sequence[str], plugins: Any) -> str:
+    """The key that names the dataset: the first, or where that is none the only other one that is.
+
+    Programs that write YAML may have sorted the keys. Plugins are loaded where it takes them to know; those
+    that fail are told of when the experiment is prepared.
+    """
+    first = keys[0]
+    if len(keys) == 1 or first in available("dataset"):
+        return first
+    load_entry_points()
+    with suppress(RequestError, TypeError):
+        load_plugins(plugins)
+    known = [key for key in keys if key in available("dataset")]
+    return first if first in known or len(known) != 1 else known[0]
 
 
 def as_written(path: tuple[str, ...], document: Document) -> tuple[str, ...]:

@@ -114,6 +114,33 @@ def test_a_dataset_is_named_in_three_ways(write, tmp_path, text, expected):
     assert found == yaml.safe_load(yaml.safe_dump(expected).replace("DIR", str(tmp_path)))
 
 
+def test_the_key_that_names_the_dataset_may_stand_anywhere(write, tmp_path):
+    options = {
+        "cache": "c",
+        "label": "y",
+        "manifest": "d.csv",
+        "arrays": "of no account",
+        "task": "regression",
+    }
+    expected = load(write(yaml.safe_dump({"data": options}, sort_keys=False) + "plugins: [gone.py]"))
+    assert list(expected.data) == ["cache"]  # two of the keys name a dataset, and the first does not
+    del options["arrays"]
+    for order in (options, dict(sorted(options.items(), reverse=True))):
+        found = load(write(yaml.safe_dump({"data": order}, sort_keys=False) + "plugins: [gone.py]"))
+        assert found.data.keys() == {"manifest"}
+        assert found.data["manifest"] == {
+            "source": str(tmp_path / "d.csv"), "cache": "c", "label": "y", "task": "regression"
+        }  # fmt: skip
+
+
+def test_so_may_the_name_of_a_plugin_s_dataset_whatever_its_options_are_called(write, toy, tmp_path):
+    toy.write_text(toy.read_text().replace("seed: int = 0", "source: str, manifest: int = 0, seed: int = 0"))
+    data = {"manifest": 3, "seed": 1, "toy": "here"}
+    for order in (["toy", "manifest", "seed"], ["seed", "toy"]):
+        text = yaml.safe_dump({"data": {key: data[key] for key in order}}, sort_keys=False)
+        assert load(write(text + "plugins: [toy.py]")).data["toy"]["source"] == str(tmp_path / "here")
+
+
 def test_paths_are_relative_to_the_file(write, tmp_path, monkeypatch):
     write("dim: 7", "spaces/s.yaml")
     file = write(
