@@ -189,6 +189,25 @@ def test_where_modalities_are_missing_the_model_takes_which_are_there(
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+@pytest.mark.parametrize("format", FILES)
+def test_what_a_network_does_not_use_is_no_input_of_its_export(run, member, format, tmp_path, monkeypatch):
+    tree = member.architecture.to_data()
+    one = {name: tree[name] for name in ("dim", "head")} | {"encoders": {"text": tree["encoders"]["text"]}}
+    alone = Architecture(one | {"present": {"image": False, "text": True}})
+    network = nas.build(alone, *run.data())
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    record = replace(member.records[0], architecture=alone)
+    monkeypatch.setattr(exporting, "find_record", lambda run, number: record)
+    monkeypatch.setattr(exporting, "_weights", lambda *_: tmp_path / "weights.safetensors")
+    folder = tmp_path / "taken"
+    assert export.main([str(run.path), "--trial", "0", "--format", format, "-o", str(folder)]) == 0
+    assert "image" not in (folder / "example.py").read_text()
+    card = (folder / "README.md").read_text()
+    assert "It does not use image, which the data have as well." in card
+    assert "| `image` |" not in card
+    exec((folder / "example.py").read_text(), {"__file__": str(folder / "example.py")})
+
+
 def test_a_file_gets_the_model_alone_which_predicts_what_the_trial_did(run, member, tmp_path):
     file = tmp_path / "mine.safetensors"
     assert export.main([str(run.path), "--trial", str(member.number), "-o", str(file)]) == 0

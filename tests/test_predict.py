@@ -252,3 +252,11 @@ def test_a_file_of_an_earlier_version_is_to_be_made_again(tmp_path, taken_away, 
     model.write_bytes(to_safetensors(network, replace(description, preprocessing=None)))
     message = refused(capsys, model, taken_away / "after" / "test.csv")
     assert "does not say how its data were prepared" in message
+
+
+def test_the_card_says_of_what_the_network_has_learnt_and_how_new_rows_are_predicted(taken_away):
+    card = (taken_away / "retrained" / "README.md").read_text()
+    assert "A network for classification on `data.csv`" in card
+    assert "It has learnt from the training samples of `data.csv` alone" in card
+    assert "`python -m nas.predict THIS_FOLDER NEW.csv`" in card
+    assert str(taken_away) not in card

@@ -102,7 +102,7 @@ def export(run: RunDirectory, number: int, format: str, path: Path, training: in
     description = _description(run, record, weights, training)
     network = _trained(description, weights)
     validation = load_dataset(name, **options).splits["validation"]
-    batch = validation.batch(torch.arange(min(SAMPLES, len(validation))))
+    batch = _read_by(network, validation.batch(torch.arange(min(SAMPLES, len(validation)))))
     content = convert(format, network, description, batch)
     difference = largest_difference(format, content, network, batch)
     if not difference <= TOLERANCE:
@@ -112,6 +112,13 @@ def export(run: RunDirectory, number: int, format: str, path: Path, training: in
         )
     model = _Model(record, description, network, retrained, chosen, format, batch, difference)
     return Exported(_write(run, model, path, content), len(batch.labels), difference)
+
+
+def _read_by(network: Network, batch: Batch) -> Batch:
+    """The samples without the modalities that a network leaves out; `present` is over all of them."""
+    inputs = {name: batch.inputs[name] for name in network.encoders}
+    masks = {name: mask for name, mask in batch.masks.items() if name in inputs}
+    return replace(batch, inputs=inputs, masks=masks)
 
 
 def _check_path(format: str, path: Path) -> None:
@@ -231,17 +238,20 @@ def _inputs(batch: Batch) -> list[tuple[str, list[int], str]]:
 
 
 def _card(run: RunDirectory, model: _Model) -> str:
-    experiment = run.experiment()
-    [dataset] = experiment.data
+    experiment, preprocessing = run.experiment(), model.description.preprocessing
+    [(dataset, options)] = experiment.data.items()
+    source = options.get("source")
     return _render(
         "card.md.j2",
         name=experiment.name,
-        dataset=dataset,
+        data=Path(source).name if isinstance(source, str) else dataset,
+        reads_new=bool(preprocessing and preprocessing.learnt) and model.format == "safetensors",
         record=model.record,
         values={name: figure(value) for name, value in model.record.values.items()},
         task=model.description.task,
         inputs=_inputs(model.batch),
         modalities=list(model.description.modalities),
+        unused=[name for name in model.description.modalities if name not in model.network.encoders],
         layers=list(_layers(model.network)),
         sampler=next(iter(experiment.search.sampler)),
         seed=experiment.search.seed,
