@@ -122,7 +122,7 @@ def _show(run: "RunDirectory", results: "Sequence[Retrained]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from nas.results.figures import with_deviation
+    from nas.results.figures import add_columns, with_deviation
 
     console = Console()
     names = list(results[0].summary())
@@ -131,10 +131,9 @@ def _show(run: "RunDirectory", results: "Sequence[Retrained]") -> None:
     title = f"test split, {' or '.join(map(str, sorted(seeds)))} {several}, {results[0].epochs} epochs"
     table = Table(title=title)
     table.add_column("network", no_wrap=True)
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    for result in results:
-        cells = [with_deviation(*summary) for summary in result.summary().values()]
+    rows = [[with_deviation(*summary) for summary in result.summary().values()] for result in results]
+    add_columns(table, names, rows)
+    for result, cells in zip(results, rows, strict=True):
         table.add_row(result.subject.label, *cells)
     wide = console if console.is_terminal else Console(width=max(console.width, 110))
     wide.print(table)

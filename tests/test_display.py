@@ -17,7 +17,7 @@ from nas.search.display import _course
 from nas.search.display._course import Course
 from nas.search.display._json import JsonDisplay
 from nas.search.display._live import LiveDisplay
-from nas.search.display._words import duration
+from nas.search.display._words import duration, front_table
 from nas.search.executors import Completed, Failed, Progress
 from nas.space import Architecture
 
@@ -113,6 +113,16 @@ def test_a_terminal_shows_pace_states_hypervolume_front_and_the_last_failures(cl
     assert "hypervolume" in shown
     assert "front of 1 complete trials" in shown
     assert [f"reason {n}" in shown for n in range(1, 6)] == [False, False, True, True, True]
+
+
+def test_on_a_narrow_terminal_no_figure_of_the_front_is_cut():
+    names = ("worst_missing_accuracy", "mean_missing_accuracy", "balanced_accuracy", "weighted_f1")
+    values = {name: 0.12345 + place for place, name in enumerate(names)} | {"parameters": 17_242_702}
+    record = replace(trial(23), values=values)
+    screen = Console(file=io.StringIO(), width=80)
+    screen.print(front_table(History([record], dict.fromkeys(values, "maximize"))))
+    shown = screen.file.getvalue()
+    assert all(f"│ {whole} " in shown for whole in ("23", "0.1235", "1.123", "2.123", "3.123", "17,242,702"))
 
 
 def test_json_says_of_every_trial_how_it_ended_and_at_the_end_where_the_files_are(capsys):

@@ -210,7 +210,7 @@ def _progress(label: str, total: int) -> Iterator[Callable[[], None]]:
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with _quiet() as stream, warnings.catch_warnings():
+    with quiet() as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         console = Console(file=stream)
         with Progress(*columns, console=console, disable=not (total and console.is_terminal)) as bar:
@@ -219,7 +219,7 @@ def _progress(label: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _quiet() -> Iterator[TextIO]:
+def quiet() -> Iterator[TextIO]:
     """Keep this process from writing to standard error, except through the stream that is given."""
     sys.stderr.flush()
     with os.fdopen(os.dup(STANDARD_ERROR), "w") as stream, open(os.devnull, "w") as nowhere:

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from nas.results.figures import figure
+from nas.results.figures import add_columns, figure
 from nas.results.records import COMPLETE, FAILED, PRUNED, REJECTED, History, Record
 from nas.results.remarks import remarks
 from nas.results.run_directory import LOGGED, RunDirectory
@@ -43,17 +43,22 @@ def duration(seconds: float) -> str:
 
 
 def front_table(history: History, rows: int | None = None) -> Table:
-    """The front as a table, smallest last objective first; the middle is left out beyond `rows`."""
+    """The front as a table, smallest last objective first; the middle is left out beyond `rows`.
+
+    Where the screen is narrow its figures stay whole, and components give way.
+    """
     names = [*history.objectives, *(name for name in LOGGED if name not in history.objectives)]
     table = Table(title=f"front of {sum(r.state == COMPLETE for r in history.records)} complete trials")
-    for heading in ("trial", *names):
-        table.add_column(heading, justify="right", no_wrap=True)
+    members = history.front()
+    shown = [
+        [str(record.number), *(figure(record.values.get(name)) for name in names)]
+        for record in members[:rows]
+    ]
+    add_columns(table, ["trial", *names], shown)
     for heading in IN_SHORT:
         table.add_column(heading, no_wrap=True)
-    members = history.front()
-    for record in members[:rows]:
-        figures = (figure(record.values.get(name)) for name in names)
-        table.add_row(str(record.number), *figures, *in_short(record.architecture).values())
+    for record, figures in zip(members, shown, strict=False):
+        table.add_row(*figures, *in_short(record.architecture).values())
     if rows and len(members) > rows:
         table.caption = f"and {len(members) - rows} more"
     return table
