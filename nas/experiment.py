@@ -341,6 +341,13 @@ class Experiment(_Section):
     plugins: list[str] = []
     constraints: dict[str, Bound] = {}
 
+    @property
+    def data_name(self) -> str:
+        """What a person calls the data: their file or folder, or the dataset where it has none."""
+        [(name, options)] = self.data.items()
+        source = options.get("source")
+        return Path(source).name if isinstance(source, str) else name
+
     def to_data(self) -> dict[str, Any]:
         """The experiment as it would stand in a file."""
         return self.model_dump(mode="json")

@@ -15,7 +15,7 @@ from pretrained import tiny_tokenizer
 from searches import search
 
 import nas
-from nas import export, predict, retrain
+from nas import export, predict, report, retrain
 from nas.modality import Preprocessing
 from nas.results.exported import Description, load_described, to_safetensors
 from nas.space import Architecture
@@ -62,6 +62,8 @@ def taken_away(tmp_path_factory):
     manifest.unlink()
     shutil.move(folder / "before", folder / "after")
     shutil.copytree(run / "trials" / "0", folder / "trial")
+    assert report.main([str(run)]) == 0
+    shutil.move(run / "report.html", folder / "report.html")
     shutil.rmtree(run)
     write_table(folder / "after", [without(rows[row], "label") for row in test.samples], "test.csv")
     return folder
@@ -254,9 +256,14 @@ def test_a_file_of_an_earlier_version_is_to_be_made_again(tmp_path, taken_away, 
     assert "does not say how its data were prepared" in message
 
 
-def test_the_card_says_of_what_the_network_has_learnt_and_how_new_rows_are_predicted(taken_away):
+def test_the_card_and_the_report_say_of_what_the_network_has_learnt_and_how_new_rows_are_predicted(
+    taken_away,
+):
     card = (taken_away / "retrained" / "README.md").read_text()
     assert "A network for classification on `data.csv`" in card
     assert "It has learnt from the training samples of `data.csv` alone" in card
     assert "`python -m nas.predict THIS_FOLDER NEW.csv`" in card
     assert str(taken_away) not in card
+    shown = (taken_away / "report.html").read_text(encoding="utf-8")
+    assert "A search of 1 networks on data.csv: 1 complete." in shown
+    assert "python -m nas.predict model NEW.csv" in shown

@@ -128,7 +128,7 @@ def write_comparison(runs: Sequence[RunDirectory], output: Path | None = None) -
             "course": course_chart({group.name: group.band for group in groups}),
         },
         objectives=groups[0].runs[0].history.objectives,
-        data=next(iter(groups[0].runs[0].experiment.data)),
+        data=groups[0].runs[0].experiment.data_name,
         groups=groups,
         trials=trials,
         rows=[_row(group, trials) for group in groups],

@@ -239,12 +239,10 @@ def _inputs(batch: Batch) -> list[tuple[str, list[int], str]]:
 
 def _card(run: RunDirectory, model: _Model) -> str:
     experiment, preprocessing = run.experiment(), model.description.preprocessing
-    [(dataset, options)] = experiment.data.items()
-    source = options.get("source")
     return _render(
         "card.md.j2",
         name=experiment.name,
-        data=Path(source).name if isinstance(source, str) else dataset,
+        data=experiment.data_name,
         reads_new=bool(preprocessing and preprocessing.learnt) and model.format == "safetensors",
         record=model.record,
         values={name: figure(value) for name, value in model.record.values.items()},

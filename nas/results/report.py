@@ -105,9 +105,9 @@ def _summary(run: RunDirectory, experiment: Experiment, history: History) -> dic
     counts = Counter(record.state for record in history.records)
     ends = ", ".join(f"{count} {state}" for state, count in counts.items())
     ways = [f"{name} ({direction}d)" for name, direction in history.objectives.items()]
-    [data] = experiment.data
     lead = (
-        f"A search of {len(history.records)} networks on {data}{': ' + ends if ends else ''}. "
+        f"A search of {len(history.records)} networks on {experiment.data_name}"
+        f"{': ' + ends if ends else ''}. "
         f"What it is after: {' and '.join(ways)}, measured on the validation split."
     )
     found = remarks(history)
@@ -263,12 +263,14 @@ def _without_result(history: History) -> dict[str, Any]:
 
 def _again(run: RunDirectory, experiment: Experiment) -> dict[str, Any]:
     path = shlex.quote(str(run.path))
+    preprocessing = run.preprocessing()
+    predicts = "python -m nas.predict model NEW.csv\n" if preprocessing and preprocessing.learnt else ""
     again = ["python", "-m", "nas.search", str(run.experiment_file), "--run-dir", f"{run.path}-again"]
     return {
         "again": shlex.join(again),
         "commands": f"python -m nas.retrain {path} --trial N\n"
         f"python -m nas.export {path} --trial N --retrained --format safetensors -o model\n"
-        f"python -m nas.dashboard {path}",
+        f"{predicts}python -m nas.dashboard {path}",
         "seed": experiment.search.seed,
         "sessions": [list(_session(session)) for session in run.sessions()],
         "experiment": run.experiment_file.read_text(encoding="utf-8"),
