@@ -1,4 +1,4 @@
-"""`spectrogram_cnn`: the image `cnn` on a spectrogram."""
+"""`spectrogram_cnn`: the image `cnn` on a spectrogram (two layers after LeCun et al. 1998)."""
 
 from nas.encoders._convolution import POOL, ConvolutionEncoder
 from nas.registry import register

@@ -14,9 +14,9 @@ from nas.registry import register
 class AttentionFusion(VectorFusion):
     """Mean over the modalities of LayerNorm(MHA(S, S, S) + S), with S the stacked vectors.
 
-    The weights `(B, M, M)` are averaged over the heads; row m tells where modality m looks, and
-    rows and columns of absent modalities are 0. One modality alone passes through unchanged.
-    4d² + 6d parameters.
+    The attention is the Transformer's (Vaswani et al., arXiv 1706.03762). The weights `(B, M, M)`
+    are averaged over the heads; row m tells where modality m looks, and rows and columns of absent
+    modalities are 0. One modality alone passes through unchanged. 4d² + 6d parameters.
 
     Args:
         dims: Width of every modality's vector, the same for all.

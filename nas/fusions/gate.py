@@ -14,8 +14,9 @@ from nas.registry import register
 class GateFusion(VectorFusion):
     """Σ_m g_m ⊙ h_m with g the softmax over m, per dimension, of W_m h_m + b_m.
 
-    The weights `(M, B, d)` sum to 1 over the modalities that are there. One modality alone passes
-    through unchanged. M(d² + d) parameters.
+    A gating network (after Jacobs et al. 1991) for each dimension. The weights `(M, B, d)` sum to 1
+    over the modalities that are there. One modality alone passes through unchanged. M(d² + d)
+    parameters.
 
     Args:
         dims: Width of every modality's vector, the same for all.

@@ -13,8 +13,9 @@ from nas.registry import register
 class SigmoidGateFusion(VectorFusion):
     """z ⊙ h_1 + (1 − z) ⊙ h_2 with z = σ(W[h_1; h_2] + b), for exactly two modalities.
 
-    The weights `(2, B, d)` are z and 1 − z; a modality whose partner is absent weighs 1. One
-    modality alone passes through unchanged. 2d² + d parameters.
+    The gate of `gmu` for two (Arevalo et al., arXiv 1702.01992), over the vectors as they are. The
+    weights `(2, B, d)` are z and 1 − z; a modality whose partner is absent weighs 1. One modality
+    alone passes through unchanged. 2d² + d parameters.
 
     Args:
         dims: Width of both modalities' vectors, the same.
