@@ -501,6 +501,25 @@ def test_batches_that_do_not_fit_are_caught(complaint, changes, fault):
     assert fault in complaint("dataset", Wrong)
 
 
+@pytest.mark.parametrize(
+    ("learnt", "fault"),
+    [
+        ({"mean": 3.0}, "no class method `unlabelled`"),
+        ({"mean": torch.zeros(1)}, "`learnt` is no JSON data"),
+        ({"mean": (3.0,)}, "comes back from JSON as something else"),
+    ],
+)
+def test_what_a_dataset_has_learnt_is_json_and_comes_with_what_reads_it(complaint, learnt, fault):
+    class Learning(Samples):
+        """Pictures with captions, and what was learnt from them."""
+
+        def __init__(self):
+            super().__init__()
+            self.learnt = learnt
+
+    assert fault in complaint("dataset", Learning)
+
+
 def test_a_split_that_is_missing_empty_or_random_is_caught(complaint):
     class Jumping(TensorSplit):
         def batch(self, indices):

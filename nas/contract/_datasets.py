@@ -1,5 +1,6 @@
 """Points of the contract that a dataset has to keep: what its batches are like."""
 
+import json
 from collections.abc import Callable, Iterator
 
 import torch
@@ -95,6 +96,21 @@ def _batches_are_what_is_asked_for(dataset: Dataset) -> Iterator[str]:
                 yield f"{name}: the label of sample {index} differs from batch to batch"
 
 
+def _reads_new_samples(dataset: Dataset) -> Iterator[str]:
+    """What has been learnt travels with a network as JSON, to a process that has nothing else."""
+    if (learnt := getattr(dataset, "learnt", None)) is None:
+        return
+    if not callable(getattr(type(dataset), "unlabelled", None)):
+        yield "it has `learnt`, and no class method `unlabelled` that reads new samples with it"
+    try:
+        same = json.loads(json.dumps(learnt)) == learnt
+    except (TypeError, ValueError) as error:
+        yield f"`learnt` is no JSON data: {error}"
+    else:
+        if not same:
+            yield "`learnt` comes back from JSON as something else; give lists for tuples, and text for keys"
+
+
 def _batches(dataset: Dataset) -> Iterator[tuple[str, Batch]]:
     """The first samples of every split, and the first alone."""
     for name, split in dataset.splits.items():
@@ -109,4 +125,5 @@ POINTS: dict[str, Callable[[Dataset], Iterator[str]]] = {
     "masks and present": _masks_fit,
     "labels are as the task says": _labels_fit,
     "a batch has the samples that are asked for": _batches_are_what_is_asked_for,
+    "new samples": _reads_new_samples,
 }

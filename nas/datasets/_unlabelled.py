@@ -15,6 +15,8 @@ from nas.datasets.unlabelled import Unlabelled
 from nas.errors import RequestError
 from nas.modality import ModalitySpec
 
+FILES = ("image", "audio")  # are decoded as their options say; of other kinds what was learnt says it all
+
 
 def learnt(columns: Mapping[str, Column], encoded: Mapping[str, Encoded]) -> dict[str, Any]:
     """What `unlabelled` needs, as JSON data: by modality its columns, and what training rows have taught."""
@@ -22,7 +24,7 @@ def learnt(columns: Mapping[str, Column], encoded: Mapping[str, Encoded]) -> dic
         name: {
             "kind": column.kind,
             "columns": list(column.names),
-            "options": dict(column.options),
+            "options": dict(column.options) if column.kind in FILES else {},
             "learnt": encoded[name].learnt,
         }
         for name, column in columns.items()
