@@ -1,6 +1,7 @@
 """Datasets of the Hugging Face library on disk are read as a manifest of the same samples is."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -105,6 +106,18 @@ def test_it_gives_what_a_manifest_of_the_same_samples_does(folder):
         assert torch.equal(mine.present, other.present)
         for name, values in mine.inputs.items():
             torch.testing.assert_close(values, other.inputs[name])
+
+
+def test_new_samples_are_read_as_those_that_it_has_learnt_from(folder, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    hugging = load(folder, modalities=MODALITIES)
+    learnt = json.loads(json.dumps(hugging.learnt))
+    unlabelled = type(hugging).unlabelled(str(folder / "whole"), learnt, list(MODALITIES))
+    assert unlabelled.bad == {}
+    for split in hugging.splits.values():
+        again, known = unlabelled.split.batch(torch.from_numpy(split.samples)), whole(split)
+        assert torch.equal(again.present, known.present)
+        assert all(torch.equal(again.inputs[name], known.inputs[name]) for name in MODALITIES)
 
 
 def test_it_keeps_the_contract_of_a_dataset(folder):
