@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -459,7 +460,7 @@ def _data_source(data: Any, folder: Path, plugins: Any) -> Any:
 
 
 def _dataset_key(keys: Sequence[str], plugins: Any) -> str:
-    """The key that names the dataset: the first, or where that is none the only other one that is.
+    """The key that names the dataset: the first, or where that is none the only other one that does or may.
 
     Programs that write YAML may have sorted the keys. Plugins are loaded where it takes them to know; those
     that fail are told of when the experiment is prepared.
@@ -470,8 +471,12 @@ def _dataset_key(keys: Sequence[str], plugins: Any) -> str:
     load_entry_points()
     with suppress(RequestError, TypeError):
         load_plugins(plugins)
-    known = [key for key in keys if key in available("dataset")]
-    return first if first in known or len(known) != 1 else known[0]
+    names = available("dataset")
+    known = [key for key in keys if key in names]
+    close = [key for key in keys if get_close_matches(key, names, cutoff=0.75)]
+    if first in known:
+        return first
+    return next((found[0] for found in (known, close) if len(found) == 1), first)
 
 
 def as_written(path: tuple[str, ...], document: Document) -> tuple[str, ...]:

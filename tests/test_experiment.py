@@ -133,6 +133,10 @@ def test_the_key_that_names_the_dataset_may_stand_anywhere(write, tmp_path):
         }  # fmt: skip
 
 
+def test_a_misspelt_dataset_is_found_among_sorted_keys(write):
+    assert list(load(write("data: {cache: c, label: y, manifset: d.csv}")).data) == ["manifset"]
+
+
 def test_so_may_the_name_of_a_plugin_s_dataset_whatever_its_options_are_called(write, toy, tmp_path):
     toy.write_text(toy.read_text().replace("seed: int = 0", "source: str, manifest: int = 0, seed: int = 0"))
     data = {"manifest": 3, "seed": 1, "toy": "here"}

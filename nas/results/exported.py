@@ -101,7 +101,7 @@ def load_described(path: Path | str, plugins: Iterable[Path | str] = ()) -> tupl
         needed = ", ".join(description.plugins) or "none"
         raise RequestError(
             f"{file} cannot be rebuilt: {error} Plugins of its search: {needed}; "
-            "pass their files as nas.load(path, plugins=[…])"
+            "pass their files as nas.load(path, plugins=[…]), or to nas.predict with --plugins"
         ) from None
     network.load_state_dict(state)
     return network.eval(), description
