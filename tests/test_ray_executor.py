@@ -22,8 +22,6 @@ from nas.space import Architecture
 MOODS = ["talkative", "angry", "greedy", "deadly", "good"]
 HEIR = len(MOODS)
 
-pytestmark = pytest.mark.filterwarnings("ignore:Zero-copy tensor")
-
 
 @pytest.fixture(scope="module")
 def cluster():
@@ -132,6 +130,20 @@ def test_a_job_that_is_told_to_stop_ends_as_pruned_and_its_actor_goes_on(open_ex
     assert (reports[-1].error.kind, reports[-1].error.message) == ("pruned", "stopped after epoch 1")
     [completed] = run_all(executor, [Job(1, 1, architecture("good"), tmp_path / "1")])[-1:]
     assert isinstance(completed, Completed)
+
+
+def test_all_that_is_submitted_waits_for_its_actors_at_once(open_executor, tmp_path):
+    """Else short trials take turns on the actor that is up first, and no second one ever is."""
+    executor = open_executor(cpus_per_trial=0.5)
+    for number in range(2):
+        executor.submit([Job(number, 1, architecture("good"), tmp_path / str(number))])
+    groups = list(executor._desk.groups)
+    wait_until(
+        lambda: executor.wait(0.1) or all(g.trial for g in groups) or any(g.started for g in groups),
+        "Tune has fetched both, or one has begun",
+    )
+    assert all(group.trial for group in groups)
+    assert not any(group.started for group in groups)
 
 
 def test_a_job_that_takes_too_long_fails_and_the_rest_of_its_group_runs(open_executor, tmp_path):

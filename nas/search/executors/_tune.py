@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -424,7 +425,7 @@ def tuner(desk: Desk, experiment: Experiment, dataset: Any, storage: str) -> tun
     parts = {
         "experiment": experiment.to_data(),
         "plugins": {file: file.read_bytes() for file in plugin_files(experiment.plugins)},
-        "dataset": ray.put(dataset),
+        "dataset": _shared(dataset),
         "threads": max(1, int(execution.cpus_per_trial)),
         "memory_limit": execution.memory_limit,
     }
@@ -451,6 +452,13 @@ def tuner(desk: Desk, experiment: Experiment, dataset: Any, storage: str) -> tun
             verbose=0,
         ),
     )
+
+
+def _shared(dataset: Any) -> Any:
+    """The dataset in the object store, whose tensors all workers of a node read in one place."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Zero-copy tensor")  # that nobody may write into them is known
+        return ray.put(dataset)
 
 
 def _too_large(limit: float) -> TrialError:

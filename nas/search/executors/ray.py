@@ -23,6 +23,9 @@ SETTINGS = {
     "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1",  # one copy of the dataset serves all workers of a node
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run directory is the log
+    # All that is submitted, which is bounded here. By default one trial waits for its actor at a time, and
+    # gets the actor of one that ends before its own is up: short trials would all share a single actor.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
 # Without clusters, as Ray calls it on other systems, all of its servers listen on 127.0.0.1 alone.
