@@ -96,8 +96,8 @@ class Evaluator:
         constraints: Bounds on cheap objectives, such as `{"parameters": "<= 200000"}`.
         device: Where networks are trained.
         validation: Which samples networks are measured on.
-        checkpoint_every: Epochs after which a trial that trains alone, as a whole network, keeps its state;
-            0 for never.
+        checkpoint_every: Epochs after which a trial that trains as a whole network keeps its state; 0 for
+            never.
         compiles: Whether whole networks that train alone are compiled for it.
 
     Raises:
@@ -185,7 +185,7 @@ class Evaluator:
             except TrialError as error:
                 yield place, error, under_way.seconds
             else:
-                key = shape(under_way.network, under_way.settings), trial.fold
+                key = shape(under_way.network, under_way.settings), trial.fold, under_way.done
                 groups.setdefault(key, {})[place] = under_way
         for group in groups.values():
             for place, outcome in self._train_group(group, clock):
@@ -359,9 +359,15 @@ class _UnderWay:
         self.cheap: dict[str, float] = {}
         self.epochs: list[dict[str, Any]] = []
         self.first: dict[str, Any] = {}
+        self.kept: Mapping[str, Any] | None = None
+
+    @property
+    def done(self) -> int:
+        """Epochs that an earlier attempt has left it."""
+        return 0 if self.kept is None else int(self.kept["epoch"])
 
     def begin(self) -> None:
-        """Build the network and measure what is cheap."""
+        """Build the network, measure what is cheap, and report again what an earlier attempt has kept."""
         evaluator, trial = self.evaluator, self.trial
         with self.clock.charging(self):
             self.network = evaluator.build(trial.architecture, trial.seed)
@@ -370,24 +376,31 @@ class _UnderWay:
             self.cheap = evaluator.measure(self.network)
             trial.on_measured(self.cheap)
             evaluator.check(self.cheap)
+            kept = self._kept()
+            self.kept = kept.get("training")
+            for metrics in kept.get("epochs", ()):
+                self.epochs.append(metrics)
+                trial.on_epoch(metrics)  # as the earlier attempt did
 
     def train(self) -> Evaluation:
         """Train the network alone, from the beginning or from where an earlier attempt was."""
+
+        def on_epoch(epoch: Epoch) -> None:
+            self.note(epoch)
+            self.report(epoch)
+
         with self.clock.charging(self):
-            kept = self._kept()
-            for metrics in kept.get("epochs", ()):
-                self.epochs.append(metrics)
-                self.trial.on_epoch(metrics)  # as the earlier attempt did
-            self.evaluator.fit(self.network, self.trial, self.settings, self.note, kept.get("training"))
+            self.evaluator.fit(self.network, self.trial, self.settings, on_epoch, self.kept)
         return self.end()
 
     def member(self, first: Mapping[str, Any]) -> Member:
         """The network as a member of a population; `first` as the attribute."""
         self.first |= first
-        return Member(self.network, self.settings, self.trial.seed, self.note)
+        own = self.network, self.settings, self.trial.seed
+        return Member(*own, self.report, self.note, self.kept)
 
     def note(self, epoch: Epoch) -> None:
-        """Measure and report an epoch."""
+        """Measure an epoch, and keep the state of the trial if it is time."""
         validation = self.evaluator.folds[self.trial.fold]["validation"]
         measured = self.evaluator.measure(self.network, epoch.outputs, epoch.labels, validation)
         self.epochs.append(
@@ -397,6 +410,9 @@ class _UnderWay:
             | (self.first if epoch.number == 1 else {})
         )
         self._keep(epoch)
+
+    def report(self, epoch: Epoch) -> None:
+        """Report the epoch that was noted last."""
         self.trial.on_epoch(self.epochs[-1])
 
     def _keep(self, epoch: Epoch) -> None:

@@ -7,7 +7,7 @@ import torch
 
 import nas
 from nas.datasets import load_dataset
-from nas.errors import RequestError
+from nas.errors import RequestError, TrialError
 from nas.evaluation import Evaluator, Trial
 from nas.experiment import Training, load_experiment
 from nas.network import build
@@ -116,6 +116,87 @@ def test_a_trial_whose_process_dies_goes_on_and_reports_what_it_had_reported(dat
     assert without_times(run(seed=2)) == without_times(run(seed=2, file=None))
 
 
+class Group:
+    """Four trials of one shape and one of another, which keep their states; the second is soon stopped.
+
+    Args:
+        folder: Where the states are kept; None keeps none.
+    """
+
+    def __init__(self, dataset, folder=None):
+        training = Training(epochs=5, batch_size=12)
+        self.evaluator = Evaluator(dataset, ["accuracy"], training, checkpoint_every=2)
+        self.folder = folder
+
+    def run(self, places=range(5), dies_in=None, stopped=None):
+        """Reports and outcomes by place; the process dies in the report of an epoch of a place."""
+        reports, ended = {place: [] for place in places}, {}
+        trials = [self._trial(place, reports[place], dies_in, stopped) for place in places]
+        try:
+            for index, outcome, _ in self.evaluator.together(trials):
+                ended[places[index]] = outcome
+        except Killed:
+            pass
+        return reports, ended
+
+    def file(self, place):
+        return self.folder and self.folder / str(place)
+
+    def _trial(self, place, reports, dies_in, stopped):
+        def on_epoch(metrics):
+            reports.append(metrics)
+            if (place, metrics["epoch"]) == dies_in:
+                raise Killed
+            if (place, metrics["epoch"]) in ((1, 1), stopped):
+                raise TrialError("pruned", "enough")
+
+        tree = architecture() if place < 4 else architecture(layers=2)
+        return Trial(tree, place, on_epoch, checkpoint=self.file(place))
+
+
+@pytest.fixture
+def undisturbed(dataset):
+    return Group(dataset).run()
+
+
+@pytest.mark.parametrize("epoch", [2, 3, 5])
+def test_a_population_whose_process_dies_goes_on_together_to_the_bit(dataset, tmp_path, undisturbed, epoch):
+    group = Group(dataset, tmp_path)
+    before, ended = group.run(dies_in=(2, epoch))
+    assert [*ended] == ([1, 0] if epoch == 5 else [1])
+    left = [place for place in range(5) if place not in ended]
+    assert [place for place in range(5) if group.file(place).exists()] == [0, 2, 3]
+    after, outcomes = group.run(left)
+    for place in left:
+        for one, other in zip(before[place][: epoch // 2 * 2], after[place], strict=False):
+            assert one == other  # the times too: it is reported again, and not computed again
+        assert without_times(after[place]) == without_times(undisturbed[0][place])
+        assert without_times(outcomes[place].epochs) == without_times(undisturbed[0][place])
+        for key, value in undisturbed[1][place].network.state_dict().items():
+            assert torch.equal(outcomes[place].network.state_dict()[key], value), key
+
+
+def test_members_that_have_kept_other_epochs_train_apart_and_end_alike(dataset, tmp_path, undisturbed):
+    group = Group(dataset, tmp_path)
+    group.run(dies_in=(2, 4))
+    group.file(0).unlink()
+    left = [0, 2, 3]
+    _, outcomes = group.run(left)
+    assert [one.epochs[0]["population"]["size"] for one in outcomes.values()] == [1, 4, 4]
+    for place in left:
+        assert outcomes[place].values == pytest.approx(undisturbed[1][place].values, abs=1e-5)
+
+
+def test_a_member_that_is_stopped_in_what_it_reports_again_stays_stopped(dataset, tmp_path, undisturbed):
+    group = Group(dataset, tmp_path)
+    group.run(dies_in=(2, 4))
+    reports, outcomes = group.run([0, 2, 3], stopped=(0, 3))
+    assert outcomes[0].kind == "pruned"
+    assert len(reports[0]) == 3
+    for place in (2, 3):
+        assert outcomes[place].values == pytest.approx(undisturbed[1][place].values, abs=1e-5)
+
+
 def without_times(epochs):
     return [{key: value for key, value in metrics.items() if key != "seconds"} for metrics in epochs]
 
@@ -153,7 +234,7 @@ def test_keys_in_the_url_of_a_storage_are_refused(write_experiment, url):
 
 @pytest.mark.parametrize(
     ("training", "said"),
-    [({"encoders": "frozen"}, "encoders: frozen"), ({"population": 4}, "as a population"), ({}, None)],
+    [({"encoders": "frozen"}, "encoders: frozen"), ({"population": 4}, None), ({}, None)],
 )
 def test_that_checkpoints_do_nothing_for_a_training_is_said(write_experiment, training, said):
     file = write_experiment(

@@ -245,7 +245,22 @@ def test_trials_of_one_shape_are_handed_over_as_groups(grouping):
         assert len({grouping.records[number].architecture["dim"] for number in group}) == 1
 
 
-@pytest.mark.parametrize("kind", ["lost_worker", "time_limit", "out_of_memory"])
+def test_a_group_that_lost_its_worker_runs_again_together_then_each_alone(grouping):
+    lost = {number: [fail("lost_worker"), fail("lost_worker")] for number in range(4)}
+    executor = Scripted(lost | {1: [fail("lost_worker")] * 3})
+    search(grouping, executor, trials=4)
+    assert executor.groups == [[0, 1, 2, 3], [0, 1, 2, 3], [0], [1], [2], [3]]
+    assert [record.state for record in grouping.records] == [COMPLETE, FAILED, COMPLETE, COMPLETE]
+
+
+def test_only_what_had_not_ended_runs_again_together(grouping):
+    executor = Scripted({number: [fail("lost_worker")] for number in (1, 3)})
+    search(grouping, executor, trials=4)
+    assert executor.groups == [[0, 1, 2, 3], [1, 3]]
+    assert [record.state for record in grouping.records] == [COMPLETE] * 4
+
+
+@pytest.mark.parametrize("kind", ["time_limit", "out_of_memory"])
 def test_what_takes_a_whole_group_down_lets_each_run_again_alone_and_costs_no_retry(grouping, kind):
     executor = Scripted({number: [fail(kind)] for number in range(4)} | {1: [fail(kind), fail(kind)]})
     search(grouping, executor, trials=4)

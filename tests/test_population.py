@@ -1,8 +1,10 @@
 """Population training: every member ends as it would alone; what cannot be batched is refused unchanged."""
 
 import copy
+import io
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -66,17 +68,18 @@ SPARSE = [
 DENSE = [architecture(fusion="cross_modal")] * 3
 
 
-def members(dataset, architectures, settings=SETTINGS, notes=None):
+def members(dataset, architectures, settings=SETTINGS, notes=None, states=(None, None, None)):
     notes = [[] for _ in architectures] if notes is None else notes
-    built = enumerate(zip(architectures, settings, notes, strict=True))
+    built = enumerate(zip(architectures, settings, notes, states, strict=True))
     return [
         Member(
             build(tree, dataset.modalities, dataset.task, seed=place).double(),
             Training(**STEPS | own),
             10 + place,
             noted.append,
+            state=state,
         )
-        for place, (tree, own, noted) in built
+        for place, (tree, own, noted, state) in built
     ]
 
 
@@ -148,6 +151,51 @@ def test_a_member_that_diverges_fails_as_nan_and_touches_no_other(dataset, split
     for place in (0, 2):
         same_epochs(notes[place], expected[place])
         same_weights(together[place].network, networks[place])
+
+
+def run_together(dataset, splits, members):
+    return list(train_together(members, *splits))
+
+
+def run_apart(dataset, splits, members):
+    for one in members:
+        train(one.network, *splits, one.settings, one.seed, one.on_epoch, state=one.state)
+
+
+@pytest.mark.parametrize("first", [run_together, run_apart])
+@pytest.mark.parametrize("then", [run_together, run_apart])
+@pytest.mark.parametrize("architectures", [SPARSE, DENSE], ids=["sparse", "dense"])
+def test_networks_go_on_together_or_apart_from_what_either_has_kept(
+    dataset, splits, architectures, first, then
+):
+    kept = [io.BytesIO() for _ in architectures]
+
+    def keep(content, epoch):
+        if epoch.number == 2:
+            torch.save(epoch.state(), content)
+            content.seek(0)
+        assert (epoch.state is None) == (epoch.number == 3)
+
+    begun = members(dataset, architectures)
+    first(
+        dataset,
+        splits,
+        [replace(one, on_epoch=partial(keep, content)) for one, content in zip(begun, kept, strict=True)],
+    )
+    states = [torch.load(content, weights_only=True) for content in kept]
+    notes = [[] for _ in architectures]
+    then(dataset, splits, resumed := members(dataset, architectures, notes=notes, states=states))
+    networks, expected = alone(dataset, architectures)
+    for place, one in enumerate(resumed):
+        same_epochs(notes[place], expected[place][2:])
+        same_weights(one.network, networks[place])
+        if first is then:
+            assert_equal(one.network, begun[place].network)
+
+
+def assert_equal(one, other):
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor), name
 
 
 class Odd(nn.Module):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from contextlib import ExitStack, closing
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -211,6 +212,45 @@ def test_a_job_whose_actor_dies_goes_on_from_its_checkpoint_as_if_nothing_had_ha
     )
     assert after[:2] == before[:2]  # reported again, and not computed again
     assert not list((tmp_path / "again").glob(".*"))
+
+
+def test_a_population_whose_actor_dies_goes_on_from_its_checkpoint_together(open_executor, tmp_path):
+    settings = [{"epochs": 5, "learning_rate": rate} for rate in (0.01, 0.02)]
+    trees = [Architecture(architecture("good").to_data() | {"training": one}) for one in settings]
+    executor = open_executor(checkpoint_every=2, storage=(tmp_path / "elsewhere").as_uri())
+
+    def jobs(name):
+        return [Job(n, 7, tree, tmp_path / name / str(n)) for n, tree in enumerate(trees)]
+
+    def run(name):
+        reports = []
+
+        def over():
+            reports.extend(answered(executor, executor.wait(0.1)))
+            return len(ended(reports)) == len(trees)
+
+        executor.submit(jobs(name))
+        wait_until(over, "all jobs have ended")
+        return [[one for one in reports if one.number == number] for number in range(len(trees))]
+
+    def both_kept():
+        first.extend(answered(executor, executor.wait(0.1)))
+        trial = executor._desk.groups[0].trial
+        folder = trial and trial.checkpoint and Path(trial.checkpoint.path)
+        return folder and {file.name for file in folder.iterdir()} == {"0", "1"}
+
+    undisturbed, first = run("expected"), []
+    executor.submit(jobs("again"))
+    wait_until(both_kept, "Tune has a checkpoint of both")
+    executor._desk.groups[0].kill()
+    first += run_all_submitted(executor)
+    assert [one.error.kind for one in ended(first)] == ["lost_worker"] * 2
+    for number, reports in enumerate(run("again")):
+        assert without_times(reports) == without_times(undisturbed[number])
+        assert reports[1].metrics == next(one.metrics for one in of(Progress, first) if one.number == number)
+        line = json.loads((tmp_path / "again" / str(number) / "metrics.jsonl").read_text().splitlines()[0])
+        assert line["population"] == {"size": 2}
+    assert not list((tmp_path / "again").rglob(".*"))
 
 
 def test_a_job_that_takes_too_much_memory_fails_as_such_and_the_next_one_runs(open_executor, tmp_path):

@@ -23,8 +23,9 @@ TABLES_EVERY_SECONDS = 2.0
 EXHAUSTED = "every network of the space has had its trials"
 NO_RETRIES: Mapping[str, int] = MappingProxyType({})
 NO_STOP = Stop()
-# Of a group, these say nothing about the single trial: it runs again alone, and that costs it no retry.
+# Of a group, these say nothing about the single trial: it runs again, and that costs it no retry.
 SHARED_FAILURES = {"lost_worker", "time_limit", "out_of_memory"}
+SECOND = 2  # attempt, which a group whose worker was lost makes together; whatever fails then runs alone
 
 
 def drive(
@@ -97,27 +98,27 @@ class _Session:
         self.stop = stop
         self.started = time.monotonic()
         self.reason: str | None = None
-        self._retried: list[Record] = []
+        self._retried: dict[tuple[int, ...], list[Record]] = {}
         self._failures: dict[int, Counter[str]] = {}
         self._alone: set[int] = set()
         self._attempts: dict[int, int] = {}
         self._running: set[int] = set()
-        self._together: set[int] = set()
+        self._together: dict[int, tuple[int, ...]] = {}
         self._kept = keep_front_weights(study, run)
 
     def fill(self) -> bool:
         """Start trials while there is room for them; whether any is running, here or at another driver."""
         while self.executor.room and (records := self._next_group()):
-            numbers = {record.number for record in records}
-            self._running |= numbers
-            self._together |= numbers if len(numbers) > 1 else set()
+            numbers = tuple(record.number for record in records)
+            self._running |= set(numbers)
+            self._together |= dict.fromkeys(numbers, numbers)
             self.executor.submit([self._job(record) for record in records])
         return bool(self.study.unfinished())
 
     def _next_group(self) -> list[Record]:
         """The next trials to start in one place, of one shape; none where there are none."""
         if self._retried:
-            return [self._retried.pop(0)]  # alone: it may be what made others fail
+            return self._retried.pop(next(iter(self._retried)))
         group: list[Record] = []
         while len(group) < self.study.proposals.groups.size:
             record = self._next(group)
@@ -196,15 +197,16 @@ class _Session:
         failures = self._failures.setdefault(number, Counter())
         if error.kind == "out_of_memory":
             self._alone.add(number)  # it may have been short of what others had
-        shared = number in self._together and error.kind in SHARED_FAILURES
-        self._together.discard(number)
+        together = self._together.pop(number)
+        shared = len(together) > 1 and error.kind in SHARED_FAILURES
         failures[error.kind] += not shared
         if failures[error.kind] > self.retries.get(error.kind, 0):
             self.study.fail(number, error, seconds)
             (self.run.trial(number) / CHECKPOINT).unlink(missing_ok=True)
         else:
             self._attempts[number] = attempt = self._attempts.get(number, 1) + 1
-            self._retried.append(self.study.retry(number, error, attempt))
+            again = together if error.kind == "lost_worker" and attempt == SECOND else (number,)
+            self._retried.setdefault(again, []).append(self.study.retry(number, error, attempt))
 
     def end(self) -> None:
         """Stop the executor and leave the run as it is resumed."""

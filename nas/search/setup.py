@@ -108,7 +108,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         experiment.training.encoders == "frozen",
         _groups(experiment, dataset),
     )
-    warnings = [*warnings, *getattr(dataset, "notes", ()), *_without_effect(experiment, proposals.groups)]
+    warnings = [*warnings, *getattr(dataset, "notes", ()), *_without_effect(experiment)]
     return Setup(resolved, dataset, space, proposals, pruner, loggers, warnings)
 
 
@@ -140,16 +140,16 @@ def _groups(experiment: Experiment, dataset: Dataset) -> Groups:
     return Groups(size, population != "auto" or gpu, suits)
 
 
-def _without_effect(experiment: Experiment, groups: Groups) -> list[str]:
+def _without_effect(experiment: Experiment) -> list[str]:
     """What is set and changes nothing, in words for the person."""
     if not experiment.execution.checkpoint_every:
         return []
-    begins = (
-        "execution.checkpoint_every does nothing for trials that train {}: one whose worker dies begins again"
-    )
-    if experiment.training.encoders != "joint":
-        return [begins.format(f"with training.encoders: {experiment.training.encoders}")]
-    return [begins.format("as a population (training.population)")] if groups.size > 1 else []
+    if experiment.training.encoders == "joint":
+        return []
+    return [
+        "execution.checkpoint_every does nothing for trials that train with training.encoders: "
+        f"{experiment.training.encoders}: one whose worker dies begins again"
+    ]
 
 
 def _load_plugins(paths: Sequence[str]) -> None:

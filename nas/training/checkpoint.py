@@ -9,16 +9,25 @@ if TYPE_CHECKING:
     from nas.training.loop import Steps
 
 
-def state_of(steps: "Steps", order: torch.Generator, epoch: int, seconds: float) -> dict[str, Any]:
+Draws = Mapping[str, torch.Generator]
+"""What is drawn from by name: `order` for the batches' order, `cpu` or `cuda` for dropout and all else."""
+
+
+def torchs_own(device: torch.device) -> dict[str, torch.Generator]:
+    """The generators from which a network on the device draws where none is named."""
+    own = {"cpu": torch.default_generator}
+    return own | {"cuda": torch.cuda.default_generators[device.index]} if device.type == "cuda" else own
+
+
+def state_of(steps: "Steps", draws: Draws, epoch: int, seconds: float) -> dict[str, Any]:
     """The state after an epoch: tensors, numbers and texts alone, as `torch.save` takes them.
 
     Args:
         steps: The training.
-        order: Source of the batches' order.
+        draws: What it draws from.
         epoch: How many epochs it has behind it.
         seconds: How long they took.
     """
-    device = next(steps.network.parameters()).device
     return {
         "epoch": epoch,
         "seconds": seconds,
@@ -26,18 +35,16 @@ def state_of(steps: "Steps", order: torch.Generator, epoch: int, seconds: float)
         "optimizer": steps.optimizer.state_dict(),
         "schedule": steps.schedule.state_dict(),
         "hook": steps.hook.state_dict(),
-        "order": order.get_state(),
-        "random": torch.get_rng_state(),
-        "device_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "draws": {name: generator.get_state() for name, generator in draws.items()},
     }
 
 
-def restore(steps: "Steps", order: torch.Generator, state: Mapping[str, Any]) -> None:
+def restore(steps: "Steps", draws: Draws, state: Mapping[str, Any]) -> None:
     """Put a training that has not begun where another one was.
 
     Args:
         steps: The training; of the same network, settings and seed as the other one.
-        order: Source of the batches' order.
+        draws: What it draws from.
         state: The other one's `state_of`.
     """
     steps.network.load_state_dict(state["network"])
@@ -47,7 +54,5 @@ def restore(steps: "Steps", order: torch.Generator, state: Mapping[str, Any]) ->
     steps.optimizer.load_state_dict(state["optimizer"])
     steps.schedule.load_state_dict(state["schedule"])
     steps.hook.load_state_dict(state["hook"], steps.schedule.last_epoch)
-    order.set_state(state["order"])
-    torch.set_rng_state(state["random"])
-    if state["device_random"] is not None:
-        torch.cuda.set_rng_state(state["device_random"], next(steps.network.parameters()).device)
+    for name in draws.keys() & state["draws"].keys():
+        draws[name].set_state(state["draws"][name])

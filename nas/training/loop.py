@@ -17,7 +17,7 @@ from nas.experiment import Training
 from nas.network import Network
 from nas.seeds import derive
 from nas.training.add_ons import add_ons
-from nas.training.checkpoint import restore, state_of
+from nas.training.checkpoint import restore, state_of, torchs_own
 from nas.training.compiling import compiled
 from nas.training.criterion import Criterion, criterion
 from nas.training.hooks import Hook, Hooks
@@ -93,14 +93,16 @@ def train(
     last = settings.epochs if stop is None else stop
     moments = {"start": wiring_measures(network)}
     untrained = copy.deepcopy(network) if settings.identifiability else None
-    learned = criterion(network.task, settings, training, next(network.parameters()).device)
+    device = next(network.parameters()).device
+    draws = {"order": order} | torchs_own(device)
+    learned = criterion(network.task, settings, training, device)
     wiring = Wiring(network, optimizer, plan, seed, lambda: _loss(network, learned.plain, validation))
     hooks = [wiring, *add_ons(network, training, settings, learned, optimizer, seed)]
     forward = compiled(network) if compiles else network
     steps = Steps(network, learned, optimizer, schedule, settings, Hooks(hooks), forward)
     first_epoch, started = 1, time.perf_counter()
     if state is not None:
-        restore(steps, order, state)
+        restore(steps, draws, state)
         first_epoch, started, moments = state["epoch"] + 1, started - state["seconds"], {}
     for number in range(first_epoch, last + 1):
         first = (number - 1) * plan.steps_per_epoch
@@ -116,7 +118,7 @@ def train(
         outputs, labels = predict(network, validation, settings.precision)
         known = steps.hook.metrics() | ({"wiring": moments} if any(moments.values()) else {})
         seconds = time.perf_counter() - started
-        now = partial(state_of, steps, order, number, seconds)
+        now = partial(state_of, steps, draws, number, seconds)
         kept = now if number < last and steps.hook.resumable else None
         epoch = Epoch(number, loss, outputs, labels, seconds, known, kept)
         on_epoch(epoch)

@@ -8,8 +8,9 @@ batched is found out before the first step (`UnfitError`), so that it can be tra
 import copy
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,13 +22,15 @@ from nas.errors import TrialError
 from nas.experiment import Training
 from nas.network import Network
 from nas.seeds import derive
+from nas.training.checkpoint import restore, state_of
 from nas.training.criterion import criterion
 from nas.training.dropout import Call, Noted
-from nas.training.loop import PREDICTION_BATCH, Epoch, factors, plan_of, shuffled
+from nas.training.hooks import Hooks
+from nas.training.loop import PREDICTION_BATCH, Epoch, Steps, factors, plan_of, shuffled
 from nas.training.measures import wiring_measures
 from nas.training.precision import outputs_of
 from nas.training.stacked import Stacked, tensors
-from nas.training.wiring import Wiring, sparse_layers
+from nas.training.wiring import Wiring, parameter_groups, sparse_layers
 
 DECAY, DECAY_OF_SQUARES, EPSILON = 0.9, 0.999, 1e-8  # AdamW's, as in torch
 MATRIX = 2  # axes of a weight; those of convolutions have more
@@ -62,12 +65,17 @@ class Member:
         settings: How it is trained.
         seed: Seed of the batches' order and of dropout.
         on_epoch: Called after every epoch; what it raises ends the training of this member alone.
+        note: Called before the `on_epoch` of any member, so that states which are kept are of one epoch.
+        state: `Epoch.state` of the same training, alone or in a population, to go on from there; that of
+            every member is of the same epoch. None begins.
     """
 
     network: Network
     settings: Training
     seed: int
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    note: Callable[[Epoch], None] = lambda epoch: None
+    state: Mapping[str, Any] | None = None
 
 
 def obstacle(network: Network, settings: Training) -> str | None:
@@ -124,14 +132,18 @@ def train_together(
         raise ValueError("the training split is empty")
     courses = [_Course(place, member, training) for place, member in enumerate(members)]
     population = _Population(courses, training)
-    seconds, counted = 0.0, time.perf_counter()
-    for number in range(1, members[0].settings.epochs + 1):
+    counted = time.perf_counter()
+    for number in range(courses[0].done + 1, courses[0].settings.epochs + 1):
         losses = population.epoch(number, training)
         outputs, labels = population.predict(validation)
         now = time.perf_counter()
-        seconds, counted = seconds + (now - counted) / len(courses), now
-        for course, loss, own in zip(tuple(courses), losses, outputs, strict=True):
-            end = course.end_epoch(number, loss, own, labels, seconds)
+        share, counted = (now - counted) / len(courses), now
+        reached = [
+            course.end_epoch(number, loss, own, labels, share, partial(population.state, row))
+            for row, (course, loss, own) in enumerate(zip(courses, losses, outputs, strict=True))
+        ]
+        for course, epoch in zip(tuple(courses), reached, strict=True):
+            end = course.report(epoch)
             if end is not None:
                 courses.remove(course)
                 yield course.place, end
@@ -147,30 +159,71 @@ class _Course:
         place: Its place among the members.
         member: The member.
         training: Samples to learn from.
+
+    Attributes:
+        dropouts: Probability of each call of dropout, in their order.
+        done: Epochs that it has behind it.
+        seconds: Its share of the time that they took.
     """
 
     dropouts: tuple[float, ...] = ()
-    """Probability of each call of dropout, in their order."""
 
     def __init__(self, place: int, member: Member, training: Split) -> None:
         self.place = place
         self.network, self.settings = member.network, member.settings
-        self.on_epoch = member.on_epoch
+        self.on_epoch, self.note = member.on_epoch, member.note
         device = next(self.network.parameters()).device
         self.order = torch.Generator().manual_seed(derive(member.seed, "batches"))
         self.generator = torch.Generator(device).manual_seed(derive(member.seed, "dropout"))
         plan = plan_of(self.settings, len(training))
-        factor = factors(self.settings, plan.steps)
-        self.rates = [self.settings.learning_rate * factor(step) for step in range(plan.steps)]
+        self.steps_per_epoch = plan.steps_per_epoch
+        self.factor = factors(self.settings, plan.steps)
+        self.rates = [self.settings.learning_rate * self.factor(step) for step in range(plan.steps)]
         self.criterion = criterion(self.network.task, self.settings, training, device)
         self.moments: dict[str, Any] = {"start": wiring_measures(self.network)}
-        unused = torch.optim.SGD(self.network.parameters(), lr=0.0)  # a static wiring needs none
-        self.wiring = Wiring(self.network, unused, plan, member.seed)
+        groups = parameter_groups(self.network, self.settings.learning_rate, self.settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups)  # holds the moments of a state, but makes no step
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.factor)
+        self.wiring = Wiring(self.network, self.optimizer, plan, member.seed)
+        self.done, self.seconds = 0, 0.0
+        if member.state is not None:
+            restore(self._steps, self._draws, member.state)
+            self.done, self.seconds, self.moments = member.state["epoch"], member.state["seconds"], {}
+
+    @property
+    def _steps(self) -> Steps:
+        parts = self.network, self.criterion, self.optimizer, self.schedule, self.settings
+        return Steps(*parts, Hooks([self.wiring]), self.network)
+
+    @property
+    def _draws(self) -> dict[str, torch.Generator]:
+        return {"order": self.order, self.generator.device.type: self.generator}
+
+    def state(self, moments: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
+        """What `nas.training.train` needs to go on from here, too.
+
+        Args:
+            moments: By name of a parameter what AdamW knows of it.
+        """
+        parameters = dict(self.network.named_parameters())
+        self.optimizer.state.update({parameters[name]: known for name, known in moments.items()})
+        step = self.done * self.steps_per_epoch
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.factor, step - 1)
+        state = state_of(self._steps, self._draws, self.done, self.seconds)
+        self.optimizer.state.clear()  # the moments are those of the population
+        return state
 
     def end_epoch(
-        self, number: int, loss: float, outputs: Tensor, labels: Tensor, seconds: float
-    ) -> Epoch | Exception | None:
-        """Report an epoch; the end of the training if it was the last one or has failed."""
+        self,
+        number: int,
+        loss: float,
+        outputs: Tensor,
+        labels: Tensor,
+        share: float,
+        state: Callable[[], dict[str, Any]],
+    ) -> Epoch | Exception:
+        """Note an epoch, in which it had a share of the seconds; what went wrong if something did."""
+        self.done, self.seconds = number, self.seconds + share
         epochs = self.settings.epochs
         if number == epochs:
             self.wiring.finish()
@@ -178,13 +231,25 @@ class _Course:
         if not math.isfinite(loss):
             return TrialError("nan", f"the training loss is {loss} in epoch {number} of {epochs}")
         measures = {"wiring": self.moments} if any(self.moments.values()) else {}
-        epoch = Epoch(number, loss, outputs, labels, seconds, self.wiring.metrics() | measures)
+        known = self.wiring.metrics() | measures
+        kept = state if number < epochs and self.wiring.resumable else None
+        epoch = Epoch(number, loss, outputs, labels, self.seconds, known, kept)
         self.moments = {}
+        try:
+            self.note(epoch)
+        except Exception as error:
+            return error
+        return epoch
+
+    def report(self, epoch: Epoch | Exception) -> Epoch | Exception | None:
+        """Report an epoch; the end of the training if it was the last one or has failed."""
+        if isinstance(epoch, Exception):
+            return epoch
         try:
             self.on_epoch(epoch)
         except Exception as error:
             return error
-        return epoch if number == epochs else None
+        return epoch if epoch.number == self.settings.epochs else None
 
 
 class _Population:
@@ -217,17 +282,18 @@ class _Population:
         self.rates = rates.t().to(self.device)
         settings = [course.settings for course in courses]
         self.optimizer = _AdamW(
-            torch.zeros_like(self.stacked.weights),
-            torch.zeros_like(self.stacked.weights),
+            self._moments("exp_avg"),
+            self._moments("exp_avg_sq"),
             rates.new_tensor([one.weight_decay for one in settings]).to(self.device),
             self.stacked.weights.new_tensor([one.gradient_clip or math.inf for one in settings]),
+            courses[0].done * courses[0].steps_per_epoch,
         )
 
     def epoch(self, number: int, training: Split) -> list[float]:
         """One pass over the split, each member in its own order; the mean loss of each."""
         orders = [shuffled(len(training), one.settings.batch_size, one.order) for one in self.courses]
         total = torch.zeros(len(self.courses), device=self.device)
-        first = (number - 1) * math.ceil(len(training) / self.courses[0].settings.batch_size)
+        first = (number - 1) * self.courses[0].steps_per_epoch
         for step, indices in enumerate(zip(*orders, strict=True), start=first):
             batch = _divided(training.batch(torch.cat(indices)).to(self.device), len(indices))
             loss, gradient = self._gradient(batch, self._noise(len(indices[0])))
@@ -247,6 +313,19 @@ class _Population:
                 labels.append(batch.labels)
         return torch.cat(outputs, 1), torch.cat(labels)
 
+    def state(self, row: int) -> dict[str, Any]:
+        """The state of a course, while nothing has gone on."""
+        means, squares = self.stacked.parts(self.optimizer.mean), self.stacked.parts(self.optimizer.square)
+        known = {
+            name: {
+                "step": torch.tensor(float(self.optimizer.steps)),  # one each: torch counts it up in place
+                "exp_avg": mean[row].clone(),
+                "exp_avg_sq": squares[name][row].clone(),
+            }
+            for name, mean in means.items()
+        }
+        return self.courses[row].state(known)
+
     def keep(self, courses: Sequence[_Course]) -> None:
         """Go on with some of the courses."""
         if len(courses) == len(self.courses):
@@ -257,6 +336,17 @@ class _Population:
         self.rates = self.rates[:, rows]
         self.stacked.keep(rows)
         self.optimizer.keep(rows)
+
+    def _moments(self, kind: str) -> Tensor:
+        """What the optimiser of every course knows of its weights, `(P, N)`; zero where that is nothing."""
+        rows = []
+        for course in self.courses:
+            parameters = dict(course.network.named_parameters())
+            learned = [parameters[name].detach() for name in self.stacked.learned]
+            known = [course.optimizer.state.get(parameters[name], {}) for name in self.stacked.learned]
+            parts = [one.get(kind, torch.zeros_like(own)) for one, own in zip(known, learned, strict=True)]
+            rows.append(torch.cat([part.flatten() for part in parts]))
+        return torch.stack(rows)
 
     def _gradient(self, batch: Batch, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The loss `(P,)` of every member on its batch, and its gradient by its weights `(P, N)`."""
@@ -353,14 +443,17 @@ class _AdamW:
         square: Running mean of their squares, `(P, N)`.
         weight_decay: `(P,)`, float64.
         gradient_clip: Largest norm of a gradient, infinite for none, `(P,)`.
+        steps: Steps that were made before.
     """
 
-    def __init__(self, mean: Tensor, square: Tensor, weight_decay: Tensor, gradient_clip: Tensor) -> None:
+    def __init__(
+        self, mean: Tensor, square: Tensor, weight_decay: Tensor, gradient_clip: Tensor, steps: int
+    ) -> None:
         self.mean = mean
         self.square = square
         self.weight_decay = weight_decay
         self.gradient_clip = gradient_clip
-        self.steps = 0
+        self.steps = steps
 
     @torch.no_grad()
     def step(self, weights: Tensor, gradient: Tensor, rates: Tensor) -> None:

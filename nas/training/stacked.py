@@ -42,9 +42,13 @@ class Stacked:
 
     def leaves(self) -> dict[str, Tensor]:
         """The stacked parameters by name, `(P, …)`: leaves that share the memory of `weights`."""
-        parts = self.weights.split([shape.numel() for shape in self.shapes], 1)
+        return {name: part.requires_grad_() for name, part in self.parts(self.weights).items()}
+
+    def parts(self, rows: Tensor) -> dict[str, Tensor]:
+        """Rows like those of `weights` by the names of the parameters, `(P, …)`, in the same memory."""
+        parts = rows.split([shape.numel() for shape in self.shapes], 1)
         return {
-            name: part.view(len(part), *shape).requires_grad_()
+            name: part.view(len(part), *shape)
             for name, part, shape in zip(self.learned, parts, self.shapes, strict=True)
         }
 

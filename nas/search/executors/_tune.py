@@ -177,8 +177,8 @@ class StudySearcher(Searcher):
             return None
         names = "-".join(str(job.number) for job in group.jobs)
         alone = any(job.alone for job in group.jobs)
-        kept = self.desk.kept.pop(group.jobs[0].number, None)
-        return {"trials": names, "group": ray.put(_pack(group.jobs)), "alone": alone, "checkpoint": kept}
+        kept = {job.number: self.desk.kept.pop(job.number, None) for job in group.jobs}
+        return {"trials": names, "group": ray.put(_pack(group.jobs)), "alone": alone, "checkpoints": kept}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Nothing: the scheduler has reported it."""
@@ -371,11 +371,11 @@ class Trials(tune.Trainable):
         shutil.rmtree(self._folder / "trials", ignore_errors=True)
         self._jobs, ancestors = ray.get(config["group"])
         self._kept = {}
-        if config["checkpoint"] is not None:
-            with config["checkpoint"].as_directory() as folder:
-                for job in self._jobs:
-                    if (file := Path(folder) / str(job.number)).exists():
-                        write_atomically(self._trial(job.number) / CHECKPOINT, file.read_bytes())
+        for number, checkpoint in config["checkpoints"].items():
+            if checkpoint is not None:
+                with checkpoint.as_directory() as folder:
+                    if (file := Path(folder) / str(number)).exists():
+                        write_atomically(self._trial(number) / CHECKPOINT, file.read_bytes())
         self._sent: dict[Path, tuple[int, int]] = {}
         for number, files in ancestors.items():
             _write(files, self._folder / "ancestors" / str(number))
