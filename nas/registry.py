@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import pkgutil
 import sys
+import threading
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -50,6 +51,7 @@ KINDS = {
 
 _components: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}
 _complete: set[str] = set()
+_importing = threading.RLock()  # held by the one thread that imports components; others wait for all of them
 _registrations: list[tuple[str, str, type | None]] = []  # kind, name and what it replaced, in order
 
 C = TypeVar("C", bound=type)
@@ -67,9 +69,11 @@ def register(kind: str, name: str, *, override: bool = False) -> Callable[[C], C
         ValueError: The kind is unknown, or the name is taken and `override` is false.
     """
     _require_kind(kind)
-    _import_built_ins(kind)  # so that a plugin, not the built-in of that name, is the one refused
 
     def add(component: C) -> C:
+        # A built-in waits for no other thread's import, which may wait for this module.
+        if not component.__module__.startswith("nas."):
+            _import_built_ins(kind)  # so that a plugin, not the built-in of that name, is the one refused
         taken = _components[kind].get(name)
         if taken is not None and not override and not _same_definition(taken, component):
             raise ValueError(
@@ -291,17 +295,18 @@ def _take_back(before: int) -> None:
 
 
 def _import_built_ins(kind: str) -> None:
-    if kind in _complete:
-        return
-    _complete.add(kind)  # first, because the modules imported here register and so come back
-    try:
-        package = import_module(KINDS[kind].package)
-        for module in pkgutil.iter_modules(package.__path__):
-            if not module.name.startswith("_"):
-                import_module(f"{package.__name__}.{module.name}")
-    except BaseException:
-        _complete.discard(kind)
-        raise
+    with _importing:
+        if kind in _complete:
+            return
+        _complete.add(kind)  # first, because the modules imported here may ask for components
+        try:
+            package = import_module(KINDS[kind].package)
+            for module in pkgutil.iter_modules(package.__path__):
+                if not module.name.startswith("_"):
+                    import_module(f"{package.__name__}.{module.name}")
+        except BaseException:
+            _complete.discard(kind)
+            raise
 
 
 def _selects(value: Any) -> bool:

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -248,3 +250,26 @@ def test_what_is_imported_stays_light(modules, heavy):
 def test_topologies_are_listed_without_torch():
     code = "import nas; print(len(nas.available('topology')) > 2, 'torch' in sys.modules)"
     assert python(code).split() == ["True", "False"]
+
+
+def test_a_thread_that_asks_while_another_one_imports_sees_all_components(tmp_path, monkeypatch):
+    package = tmp_path / "unhurried"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for name in ("first", "second"):
+        (package / f"{name}.py").write_text(
+            "import time, nas\n"
+            f"@nas.register('unhurried', '{name}')\n"
+            "class Component: pass\n"
+            "time.sleep(0.2)\n"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(registry.KINDS, "unhurried", registry.Kind("unhurried"))
+    monkeypatch.setitem(registry._components, "unhurried", {})
+    with ThreadPoolExecutor() as pool:
+        seen = [pool.submit(nas.available, "unhurried")]
+        while "unhurried.first" not in sys.modules:
+            time.sleep(0.001)
+        seen.append(pool.submit(nas.available, "unhurried"))
+        assert [one.result() for one in seen] == [["first", "second"]] * 2
+    registry._complete.discard("unhurried")
