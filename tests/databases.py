@@ -27,12 +27,15 @@ def which(program: str) -> str | None:
 class Server(ABC):
     """A server of one's own, on loopback.
 
-    `address` is the beginning of its URLs, `first` a database that it always has, `program` what runs.
+    `address` is the beginning of its URLs, `first` a database that it always has, `program` what runs,
+    `careful` makes a user of that name whose password is `secret`, and `other_password` changes that.
     """
 
     address: str
     first: str
     program: str
+    careful: tuple[str, ...]
+    other_password: str
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,9 +117,16 @@ class PostgreSQL(Server):
     address = "postgresql+psycopg://nas@127.0.0.1"
     first = "postgres"
     program = "postgres"
+    careful = (  # a user who needs a password
+        "do $$ begin create role careful superuser login; exception when duplicate_object then end $$",
+        "alter role careful password 'secret'",
+    )
+    other_password = "alter role careful password 'changed'"
 
     def install(self) -> None:
         self.run("initdb", "-D", "data", "-U", "nas", "-A", "trust", "--no-sync")
+        file = self.folder / "data" / "pg_hba.conf"
+        file.write_text(f"host all careful 127.0.0.1/32 scram-sha-256\n{file.read_text()}")
 
     def command(self) -> list[Any]:
         settings = ("-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off")
@@ -129,6 +139,11 @@ class MariaDB(Server):
     address = "mysql+pymysql://root@127.0.0.1"
     first = "mysql"
     program = "mariadbd"
+    careful = (
+        "create or replace user careful@'%' identified by 'secret'",
+        "grant all on *.* to careful@'%'",
+    )
+    other_password = "alter user careful@'%' identified by 'changed'"
 
     def install(self) -> None:
         trusted = "--auth-root-authentication-method=normal"

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import optuna
@@ -27,6 +28,7 @@ from searches import (
     wait_until,
     write_search,
 )
+from sqlalchemy import text
 from test_study import MODALITIES, OBJECTIVES, SPACE, VALUES
 
 from nas.errors import RequestError
@@ -104,6 +106,31 @@ def test_a_claim_is_its_drivers_until_its_heart_stops(claims):
         other.take(7)
     with one.exclusive():
         assert not one.holds(7)
+
+
+@pytest.mark.parametrize("what", ["password", "database", "table"])
+def test_what_waiting_does_not_change_is_said_at_once(server, url, what):
+    for statement in server.careful:
+        server.execute(statement)
+    user = url.partition("://")[2].partition("@")[0]
+    driver = Shared(url.replace(f"{user}@", "careful:secret@"), "study", lease=DEADLINE_SECONDS)
+    statements = {
+        "password": server.other_password,
+        "database": f"drop database {url.rpartition('/')[2]}",
+        "table": "drop table nas_claims",
+    }
+    driver.patiently(driver.beat)
+    if what == "table":
+        with driver._engine.begin() as connection:
+            connection.execute(text(statements[what]))
+    driver._engine.dispose()
+    if what != "table":
+        server.execute(statements[what])
+    started = time.monotonic()
+    with pytest.raises(RequestError, match="storage refuses what the search asks"):
+        driver.patiently(driver.beat)
+    assert time.monotonic() - started < DEADLINE_SECONDS / 4
+    driver.close()
 
 
 def test_only_one_driver_is_exclusive(claims):
@@ -206,8 +233,8 @@ def test_a_study_keeps_what_a_long_training_has_measured(join):
 
 @on_mariadb
 def test_a_password_of_mysql_is_read_from_a_file(server, url, tmp_path):
-    server.execute("create or replace user careful@'%' identified by 'secret'")
-    server.execute("grant all on *.* to careful@'%'")
+    for statement in server.careful:
+        server.execute(statement)
     (tmp_path / "my.cnf").write_text("[client]\npassword = secret\n")
     careful = f"{url.replace('root', 'careful')}?read_default_file={tmp_path / 'my.cnf'}"
     assert Experiment(name="mine", data={}, search={"storage": careful}).search.storage == careful

@@ -18,6 +18,17 @@ from nas.results.stored import SETTINGS
 
 T = TypeVar("T")
 
+# Classes of SQL states that no waiting changes: user or password, database, table or right.
+REFUSALS = ("28", "3D", "42")
+# PostgreSQL's driver has no SQL state of what went wrong as it connected.
+WORDS_OF_REFUSALS = (
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "not permitted to log in",
+    "permission denied",
+)
 BEATS_PER_LEASE = 4
 LONGEST_PAUSE = 2.0
 
@@ -149,7 +160,7 @@ class Shared:
         """Make the tables and the lock; another driver may be doing the same at the same moment."""
         with suppress(DBAPIError):
             tables.create_all(self._engine)
-        tables.create_all(self._engine)
+        self.patiently(lambda: tables.create_all(self._engine))
         with suppress(IntegrityError), self._engine.begin() as connection:
             connection.execute(sql_insert(self._locks).values(study=self._study))
 
@@ -213,7 +224,7 @@ class Shared:
         """Do something with the storage, again where it could not be reached, for as long as a lease.
 
         Raises:
-            RequestError: It was out of reach for longer.
+            RequestError: It was out of reach for longer, or has refused what waiting does not change.
         """
         from optuna.exceptions import StorageInternalError
 
@@ -222,8 +233,13 @@ class Shared:
             try:
                 return work()
             except (DBAPIError, StorageInternalError) as error:
+                reason = str(error.__cause__ or error).strip().splitlines()[0]
+                if _refused(error):
+                    raise RequestError(
+                        f"the study's storage refuses what the search asks of it ({reason}); mend user, "
+                        "password, rights or tables of search.storage, and go on with --resume"
+                    ) from None
                 if time.monotonic() > end:
-                    reason = str(error).strip().splitlines()[0]
                     raise RequestError(
                         f"the study's storage could not be reached for {self.lease:g} seconds ({reason}); "
                         "go on with --resume when it is there again"
@@ -239,3 +255,12 @@ class Shared:
         if self._connection is None:
             raise RuntimeError("claims change only while exclusive")
         return self._connection
+
+
+def _refused(error: Exception) -> bool:
+    """Whether the server has answered, and would answer so again; not where it is away or is starting."""
+    database = error if isinstance(error, DBAPIError) else error.__cause__
+    state = getattr(getattr(database, "orig", None), "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(REFUSALS)
+    return any(words in str(database) for words in WORDS_OF_REFUSALS)
