@@ -5,8 +5,10 @@ import signal
 import time
 
 import pytest
+import torch
 from searches import DEADLINE_SECONDS, SEARCH, alive, wait_until, write_search
 
+from nas.errors import KeyPathError
 from nas.experiment import load_experiment
 from nas.search.executors import Completed, Failed, Job, Measured, Progress, local
 from nas.search.executors._worker import Share, _allowed
@@ -293,6 +295,22 @@ def test_every_gpu_has_a_worker_and_several_workers_share_them_in_turn(monkeypat
     assert shares(3) == [Share(2, "0"), Share(2, "1"), Share(2, "0")]
     assert shares("auto", workers_per_gpu=2) == [Share(2, gpu) for gpu in ("0", "1", "0", "1")]
     assert shares("auto", 2, ["GPU-5ebe9f43"]) == [Share(4, "GPU-5ebe9f43")] * 2
+
+
+def test_the_index_of_a_gpu_counts_those_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, MIG-7b1a")
+    assert [share.gpu for share in shares("auto")] == ["5", "MIG-7b1a"]
+    assert [share.gpu for share in shares("auto", 1, ["1", "0"])] == ["MIG-7b1a", "5"]
+    for wrong in ("2", "-1", "gpu0", ""):
+        with pytest.raises(KeyPathError, match=f"execution.devices.1: '{wrong}' is no GPU of this machine"):
+            shares("auto", 1, ["0", wrong])
+
+
+def test_gpus_that_are_asked_for_where_there_are_none_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(KeyPathError, match="torch sees none here; leave devices out"):
+        shares("auto", 1, ["GPU-5ebe9f43"])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from nas.evaluation import Evaluator, Trial
 from nas.experiment import Training
 from nas.network import build
 from nas.registry import load_plugins
+from nas.search.setup import prepare
 from nas.space import Architecture
 from nas.training import train
 from nas.training.population import Member, UnfitError, obstacle, pays, shape, train_together
@@ -427,3 +428,19 @@ def test_on_a_cpu_populations_pay_for_small_networks_without_convolutions(datase
     assert pays(text, Training(batch_size=64))
     assert not pays(text, Training(batch_size=2**16))
     assert not pays(network(image={"cnn": {"width": 8}}), Training(batch_size=64))
+
+
+@pytest.mark.parametrize(
+    ("execution", "here", "size"),
+    [
+        ({"backend": "local"}, False, 1),
+        ({"backend": "local"}, True, 32),
+        ({"backend": "ray", "gpus_per_trial": 0.25}, False, 32),
+        ({"backend": "ray"}, True, 1),
+    ],
+)
+def test_auto_fills_populations_where_trials_run_on_gpus_whatever_the_driver_has(
+    write_experiment, monkeypatch, execution, here, size
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: here)
+    assert prepare(write_experiment(execution=execution), []).proposals.groups.size == size

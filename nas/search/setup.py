@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from nas.datasets import Dataset, load_dataset
 from nas.datasets.folds import folds
 from nas.errors import KeyPathError, RequestError, near_misses
-from nas.experiment import SETTINGS_OF_TASKS, Experiment, Training, as_written, load_experiment
+from nas.experiment import SETTINGS_OF_TASKS, Execution, Experiment, Training, as_written, load_experiment
 from nas.modality import TASKS, Task
 from nas.network import build, identity
 from nas.objectives import default_objectives
@@ -122,7 +122,7 @@ def _check_folds(experiment: Experiment, dataset: Dataset) -> None:
 def _groups(experiment: Experiment, dataset: Dataset) -> Groups:
     """Which trials train together, as `training.population` says."""
     population = experiment.training.population
-    gpu = torch.cuda.is_available()
+    gpu = _on_gpus(experiment.execution)
     if population == "off" or (population == "auto" and not gpu and experiment.search.seeds == 1):
         return Groups()
     size = population if isinstance(population, int) else POPULATION_ON_GPU if gpu else POPULATION_ON_CPU
@@ -138,6 +138,11 @@ def _groups(experiment: Experiment, dataset: Dataset) -> Groups:
         return population != "auto" or gpu or pays(network, settings)
 
     return Groups(size, population != "auto" or gpu, suits)
+
+
+def _on_gpus(execution: Execution) -> bool:
+    """Whether trials run on GPUs; the driver of a cluster need not have one, nor use the one it has."""
+    return execution.gpus_per_trial > 0 if execution.backend == "ray" else torch.cuda.is_available()
 
 
 def _without_effect(experiment: Experiment) -> list[str]:

@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from nas.errors import TrialError
+from nas.errors import KeyPathError, TrialError
 from nas.search.executors import Failed, Job, Report
 from nas.search.executors._worker import TOO_LARGE, Share, report, work
 
@@ -243,9 +243,12 @@ def shares(
     Args:
         workers: Number of workers; `auto` is `workers_per_gpu` for every GPU, or one per core without a GPU.
         workers_per_gpu: Workers that share a GPU.
-        devices: Index or UUID of the GPUs to use; `auto` takes all that are visible.
+        devices: Index, among those that are visible, or UUID of the GPUs to use; `auto` takes all.
+
+    Raises:
+        KeyPathError: One of the devices cannot be a GPU of this machine.
     """
-    gpus = _visible_gpus() if isinstance(devices, str) else list(devices)
+    gpus = _visible_gpus() if isinstance(devices, str) else _chosen_gpus(devices)
     cores = len(os.sched_getaffinity(0))
     count = (len(gpus) * workers_per_gpu or cores) if workers == "auto" else int(workers)
     threads = max(1, cores // count)
@@ -258,7 +261,27 @@ def _visible_gpus() -> list[str]:
     if not torch.cuda.is_available():
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+    if visible:
+        return [name.strip() for name in visible.split(",")]
+    return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _chosen_gpus(devices: Sequence[str]) -> list[str]:
+    """What CUDA calls the GPUs of an experiment, whose indices count those that this process may use."""
+    visible = _visible_gpus()
+    allowed = (
+        f"give an index below {len(visible)}, a UUID as nvidia-smi -L prints it (GPU-… or MIG-…), or auto"
+    )
+    chosen = []
+    for place, device in enumerate(devices):
+        path = ("execution", "devices", str(place))
+        if not visible:
+            raise KeyPathError(path, f"{device!r} is no GPU: torch sees none here; leave devices out")
+        known = int(device) < len(visible) if device.isdecimal() else device.startswith(("GPU-", "MIG-"))
+        if not known:
+            raise KeyPathError(path, f"{device!r} is no GPU of this machine; {allowed}")
+        chosen.append(visible[int(device)] if device.isdecimal() else device)
+    return chosen
 
 
 def _cause(exitcode: int | None) -> str:
