@@ -26,7 +26,7 @@ from optuna.trial import create_trial
 import nas
 from nas.documents import read_document
 from nas.experiment import Direction, Experiment
-from nas.network import identity
+from nas.network import identity, outline
 from nas.results.records import COMPLETE, History, Record
 from nas.results.run_directory import RunDirectory
 from nas.search.proposals import Proposals
@@ -85,7 +85,11 @@ class Whole:
         run.create(Experiment(name="ask", data={"avt_digits": {}}), dataset.modalities, dataset.task)
         self.recorded = Recorded(records)
         self.proposals = Proposals(
-            space, self.recorded, 0, lambda one: identity(one, dataset.modalities, dataset.task)
+            space,
+            self.recorded,
+            0,
+            lambda one: identity(one, dataset.modalities, dataset.task),
+            outline=outline,
         )
         self.study = Study(run, "ask", self.proposals, OBJECTIVES)
 

@@ -299,7 +299,7 @@ def identity(
         task: What the network predicts.
         seed: Seed of the wiring.
     """
-    rest = Architecture(_without_topologies(architecture))
+    rest = outline(architecture)
     if rest == architecture:
         return architecture.id  # whatever edges it has follow from it
     try:
@@ -315,6 +315,14 @@ def identity(
         edges.update(layer.edges.source.tobytes())
         edges.update(layer.edges.target.tobytes())
     return Architecture({"rest": rest, "edges": edges.hexdigest()}).id
+
+
+def outline(architecture: Architecture) -> Architecture:
+    """All of an architecture but its topologies: architectures of one `identity` share it.
+
+    It is known without building the network.
+    """
+    return Architecture(_without_topologies(architecture))
 
 
 def _without_topologies(tree: Any) -> Any:

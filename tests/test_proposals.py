@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nas.modality import ModalitySpec, Task
-from nas.network import identity
+from nas.network import identity, outline
 from nas.registry import create
 from nas.results.belonging import belonging, noise
 from nas.results.records import COMPLETE, FAILED, RUNNING, History, Record
@@ -204,10 +204,29 @@ def test_settings_that_make_the_same_wiring_are_one_network():
     assert ids["ring", 4, None] == ids["watts_strogatz", 4, 0]
     assert len(ids) == 6
     assert len(set(ids.values())) == 4
+    assert len({outline(point) for point in WIRED.points()}) == 1
 
 
-def test_the_same_wiring_is_not_trained_twice():
-    proposals = Proposals(WIRED, create("sampler", "random"), 0, lambda a: identity(a, MODALITIES, TASK))
+def test_ids_are_asked_for_only_of_networks_that_are_alike_in_all_but_their_wiring():
+    asked = []
+
+    def identify(architecture):
+        asked.append(architecture)
+        return architecture.id
+
+    space = SearchSpace(Group({"rate": Float(0, 1), "topology": Choice("ring", "random")}))
+    proposals = Proposals(space, create("sampler", "random"), 0, identify, outline=outline)
+    records = []
+    for _ in range(5):
+        architecture = proposals.next(History(records, OBJECTIVES)).architecture
+        records.append(Record(len(records), 0, architecture, RUNNING, 0))
+    assert not asked
+
+
+@pytest.mark.parametrize("outlined", [None, outline], ids=["by id", "by outline first"])
+def test_the_same_wiring_is_not_trained_twice(outlined):
+    identify = lambda architecture: identity(architecture, MODALITIES, TASK)  # noqa: E731
+    proposals = Proposals(WIRED, create("sampler", "random"), 0, identify, outline=outlined)
     records = []
     while (proposal := proposals.next(History(records, OBJECTIVES))) is not None:
         records.append(Record(len(records), 0, proposal.architecture, RUNNING, 0, proposal.origin))

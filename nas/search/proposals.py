@@ -1,9 +1,9 @@
 """What the study asks for next: never the same network twice, except on purpose."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from nas.seeds import derive
 from nas.space import Architecture, SearchSpace
 from nas.space.domains import Domain, Value
 
+Seen: TypeAlias = dict[Hashable, list[Architecture]]
 ATTEMPTS = 4
 SAMPLES = 200
 ENUMERABLE = 1_000_000
@@ -50,6 +51,8 @@ class Proposals:
         frozen: Whether trials train with frozen encoders, unless their architecture says otherwise.
         groups: Which trials train together. Where they are to fill, a new network is followed by siblings
             that differ from it in fusible values alone, and the races of a network come in bursts.
+        outline: From an architecture to what equal networks share, where that is known sooner than
+            their id, as `nas.network.outline`; only networks of one outline are compared by their ids.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Proposals:
         folds: int = 1,
         frozen: bool = False,
         groups: Groups | None = None,
+        outline: Callable[[Architecture], Hashable] | None = None,
     ) -> None:
         self.space = space
         self.sampler = sampler
@@ -76,7 +80,8 @@ class Proposals:
         self.groups = groups or Groups()
         self._identify = identify or (lambda architecture: architecture.id)
         self._ids: dict[Architecture, str] = {}
-        self._identities = Grown(self.identity)
+        self._outline = outline or self.identity
+        self._outlines = Grown(self._outline)
 
     def next(self, history: History) -> Proposal | None:
         """The next proposal; None when every network of the space has had its trainings.
@@ -157,7 +162,7 @@ class Proposals:
             role = ("sibling", str(attempt))
             rng = np.random.default_rng(derive(self.seed, len(history.records), *role))
             variant = self._vary(lead.architecture, rng)
-            if self.identity(variant) not in seen:
+            if self._is_new(variant, seen):
                 return Proposal(variant, Origin("sibling", (lead.number,)))
         return None
 
@@ -216,7 +221,7 @@ class Proposals:
         number = len(history.records)
         for attempt in range(ATTEMPTS):
             proposal = self._propose(history, self.proposal_seed(number, attempt))
-            if self.identity(proposal.architecture) not in seen:
+            if self._is_new(proposal.architecture, seen):
                 return replace(proposal, origin=self._inheriting(proposal.origin, history))
         rng = np.random.default_rng(derive(self.seed, number, "unseen"))
         unseen = self._sample_unseen(seen, rng) or self._pick_unseen(seen, rng)
@@ -236,20 +241,28 @@ class Proposals:
             return Proposal(*self.sampler.breed(self.space, history, seed))
         return Proposal(self.sampler.propose(self.space, history, seed), Origin())
 
-    def _sample_unseen(self, seen: set[str], rng: np.random.Generator) -> Architecture | None:
+    def _sample_unseen(self, seen: Seen, rng: np.random.Generator) -> Architecture | None:
         samples = (self.space.sample(rng) for _ in range(SAMPLES))
-        return next((point for point in samples if self.identity(point) not in seen), None)
+        return next((point for point in samples if self._is_new(point, seen)), None)
 
-    def _pick_unseen(self, seen: set[str], rng: np.random.Generator) -> Architecture | None:
+    def _pick_unseen(self, seen: Seen, rng: np.random.Generator) -> Architecture | None:
         """One of what is left of a small space; None where nothing is, or the space has no end."""
         if self.space.size > ENUMERABLE:
             return None
-        left = [point for point in self.space.points() if self.identity(point) not in seen]
+        left = [point for point in self.space.points() if self._is_new(point, seen)]
         return left[int(rng.integers(len(left)))] if left else None
 
-    def _seen(self, history: History) -> set[str]:
-        """The ids of all networks that have been trials."""
-        return set(self._identities([record.architecture for record in history.records]))
+    def _seen(self, history: History) -> Seen:
+        """All networks that have been trials, by their outlines."""
+        architectures = [record.architecture for record in history.records]
+        seen: Seen = defaultdict(list)
+        for outline, architecture in zip(self._outlines(architectures), architectures, strict=True):
+            seen[outline].append(architecture)
+        return seen
+
+    def _is_new(self, architecture: Architecture, seen: Seen) -> bool:
+        alike = seen.get(self._outline(architecture), ())
+        return not alike or self.identity(architecture) not in map(self.identity, alike)
 
     def proposal_seed(self, number: int, attempt: int = 0) -> int:
         """Seed of the sampler for a trial; each further attempt has its own."""

@@ -13,7 +13,7 @@ from nas.datasets.folds import folds
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.experiment import SETTINGS_OF_TASKS, Execution, Experiment, Training, as_written, load_experiment
 from nas.modality import TASKS, Task
-from nas.network import build, identity
+from nas.network import build, identity, outline
 from nas.objectives import default_objectives
 from nas.registry import available, create, get, load_entry_points, load_plugins
 from nas.results.loggers import Logger
@@ -107,6 +107,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         experiment.validation.folds,
         experiment.training.encoders == "frozen",
         _groups(experiment, dataset),
+        outline,
     )
     warnings = [*warnings, *getattr(dataset, "notes", ()), *_without_effect(experiment)]
     return Setup(resolved, dataset, space, proposals, pruner, loggers, warnings)
