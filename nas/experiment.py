@@ -257,7 +257,7 @@ class Execution(_Section):
         workers_per_gpu: (`local`) Worker processes that share a GPU.
         devices: (`local`) GPUs to use, each by its index or UUID; `auto` for all.
         address: (`ray`) `local` starts Ray on this machine; `auto` finds the cluster that this machine is
-            part of; else the address of a cluster, `HOST:PORT`.
+            part of; else the address of a cluster, `HOST` or `HOST:PORT`.
         cpus_per_trial: (`ray`) Cores that a trial is given.
         gpus_per_trial: (`ray`) GPUs that a trial is given; 0.25 puts four trials on a GPU.
         max_concurrent: (`ray`) As `workers`, where a cluster shall grow to hold so many.

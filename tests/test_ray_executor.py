@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from nas.errors import KeyPathError
 from nas.experiment import Execution, load_experiment
 from nas.registry import create, require_plugins
 from nas.search.executors import Completed, Failed, Job, Measured, Progress
-from nas.search.executors.ray import RayExecutor, _connect, settle
+from nas.search.executors.ray import RayExecutor, _answering, _connect, settle
 from nas.space import Architecture
 
 MOODS = ["talkative", "angry", "greedy", "deadly", "good"]
@@ -269,6 +270,20 @@ def test_no_dashboard_is_named_where_ray_has_none(capsys, monkeypatch):
         monkeypatch.setattr(ray, "init", lambda *_, url=url, **__: SimpleNamespace(dashboard_url=url))
         assert _connect("local")
         assert capsys.readouterr().out == told
+
+
+def test_an_address_at_which_nothing_answers_is_refused_at_once(monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert _answering(f"127.0.0.1:{port}") == f"127.0.0.1:{port}"
+        monkeypatch.setattr("nas.search.executors.ray.PORT", port)
+        assert _answering("localhost") == f"localhost:{port}"
+    for wrong, reason in ((f"127.0.0.1:{port}", "refused"), ("", "HOST:PORT"), ("127.0.0.1:x", "Port")):
+        with pytest.raises(KeyPathError, match=f"execution.address: '{wrong}' is no Ray cluster: .*{reason}"):
+            _connect(wrong)
 
 
 def ended(reports):

@@ -3,11 +3,13 @@
 import logging
 import math
 import os
+import socket
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from nas.errors import KeyPathError
 from nas.experiment import Experiment
@@ -15,6 +17,8 @@ from nas.search.executors import Job, Report
 
 COUNT_EVERY_SECONDS = 5.0
 CLOSE_SECONDS = 30.0
+CONNECT_SECONDS = 5.0
+PORT = 6379  # of a cluster, unless the address has another
 
 # What Ray and Tune read as they are imported.
 SETTINGS = {
@@ -152,12 +156,30 @@ def _connect(address: str) -> bool:
     if ray.is_initialized():
         return False
     try:
-        context = ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = _answering(address)
+        context = ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (OSError, ValueError, RuntimeError) as error:
         raise KeyPathError(("execution", "address"), f"{address!r} is no Ray cluster: {error}") from None
     if context.dashboard_url:
         print(f"Ray's dashboard: http://{context.dashboard_url}")
     return True
+
+
+def _answering(address: str) -> str:
+    """The address with its port, where something answers; Ray itself takes more than a minute to find out.
+
+    Raises:
+        OSError: Nothing answers there.
+        ValueError: It is no address.
+    """
+    if address in ("local", "auto") or "://" in address:
+        return address
+    parts = urlsplit(f"//{address}")
+    if not parts.hostname:
+        raise ValueError("give local, auto or HOST:PORT")
+    host, port = parts.hostname, parts.port or PORT
+    socket.create_connection((host, port), CONNECT_SECONDS).close()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _places(cpus: float, gpus: float) -> int:
