@@ -286,6 +286,20 @@ def test_an_address_at_which_nothing_answers_is_refused_at_once(monkeypatch):
             _connect(wrong)
 
 
+def test_a_cluster_that_refuses_its_driver_may_want_a_token(monkeypatch):
+    import ray
+
+    def refuse(*_, **__):
+        raise ConnectionError("Failed to connect")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(KeyPathError, match="Failed to connect; set RAY_AUTH_MODE=token here too"):
+            _connect(address)
+
+
 def ended(reports):
     return [report for report in reports if isinstance(report, Completed | Failed)]
 

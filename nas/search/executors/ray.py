@@ -159,7 +159,11 @@ def _connect(address: str) -> bool:
         where = _answering(address)
         context = ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
     except (OSError, ValueError, RuntimeError) as error:
-        raise KeyPathError(("execution", "address"), f"{address!r} is no Ray cluster: {error}") from None
+        answered = isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError)
+        token = "; set RAY_AUTH_MODE=token here too where the cluster has a token" if answered else ""
+        raise KeyPathError(
+            ("execution", "address"), f"{address!r} is no Ray cluster: {error}{token}"
+        ) from None
     if context.dashboard_url:
         print(f"Ray's dashboard: http://{context.dashboard_url}")
     return True
