@@ -63,7 +63,7 @@ class MeanFusion(nn.Module):
     def forward(self, features, present=None, return_gates=False):
         stacked = torch.stack(list(features), 1)
         if present is None:
-            present = torch.ones(stacked.shape[:2], dtype=torch.bool)
+            present = torch.ones(stacked.shape[:2], dtype=torch.bool, device=stacked.device)
         stacked = self.combine(stacked.masked_fill(~present[..., None], 0))
         stacked = stacked.masked_fill(~present[..., None], 0)
         fused = stacked.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
@@ -177,7 +177,8 @@ def test_modality_dropout_per_sample_is_fine(registered):
         """Mean that drops modalities, one draw per sample."""
 
         def combine(self, stacked):
-            return stacked * (torch.rand(*stacked.shape[:2], 1) < 0.5) if self.training else stacked
+            kept = torch.rand_like(stacked[..., :1]) < 0.5
+            return stacked * kept if self.training else stacked
 
     Dropping.name = registered("fusion", Dropping)
     check_component("fusion", Dropping.name)
@@ -231,6 +232,24 @@ def test_the_form_of_the_gates_is_checked(complaint):
     assert "return_gates: (fused, {'type', 'weights'}) expected, Tensor given" in complaint(
         "fusion", Gateless
     )
+
+
+def test_a_tensor_that_stays_behind_on_the_processor_is_caught(complaint):
+    class Unregistered(Head):
+        def __init__(self, in_dim, out_dim):
+            super().__init__(in_dim, out_dim)
+            self.offset = torch.zeros(out_dim)
+
+        def forward(self, h):
+            return super().forward(h) + self.offset
+
+    class Placeless(Head):
+        def forward(self, h):
+            return super().forward(h) + torch.arange(self.linear.out_features)
+
+    for head in (Unregistered, Placeless):
+        said = complaint("head", head)
+        assert "computes on the device of its inputs: a tensor of shape (10,) in aten." in said
 
 
 def test_state_outside_of_the_state_dict_is_caught(complaint):

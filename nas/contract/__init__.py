@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.contract import _datasets, _encoders, _fusions, _modules, _rewirings, _torchless
+from nas.contract import _datasets, _devices, _encoders, _fusions, _modules, _rewirings, _torchless
 from nas.contract._cases import Case, ModuleCase, cases
 from nas.contract._declarations import DOCSTRING, declarations
 from nas.errors import RequestError, near_misses
@@ -18,11 +18,12 @@ from nas.registry import KINDS, create, get, hyper_parameters, unset
 
 __all__ = ["ContractError", "check_component"]
 
+_MODULE = _modules.POINTS | _devices.POINTS
 _POINTS: dict[str, Mapping[str, Callable[[Any], Iterator[str]]]] = {
-    "encoder": _modules.POINTS | _encoders.POINTS,
-    "connector": _modules.POINTS,
-    "fusion": _modules.POINTS | _fusions.POINTS,
-    "head": _modules.POINTS,
+    "encoder": _MODULE | _encoders.POINTS,
+    "connector": _MODULE,
+    "fusion": _MODULE | _fusions.POINTS,
+    "head": _MODULE,
     "topology": _torchless.TOPOLOGY_POINTS,
     "rewiring": _torchless.REWIRING_POINTS | _rewirings.POINTS,
     "objective": _torchless.OBJECTIVE_POINTS,

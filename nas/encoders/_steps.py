@@ -73,10 +73,10 @@ def any_real(mask: Tensor, stride: int) -> Tensor:
     return _stacked(mask, stride).any(-1)
 
 
-def positions(length: int, width: int) -> Tensor:
+def positions(length: int, width: int, device: torch.device | None = None) -> Tensor:
     """Sines and cosines `(length, width)` of falling frequency (arXiv 1706.03762, section 3.5)."""
-    place = torch.arange(length)[:, None]
-    angle = place / 10_000 ** (torch.arange(0, width, 2) / width)
+    place = torch.arange(length, device=device)[:, None]
+    angle = place / 10_000 ** (torch.arange(0, width, 2, device=device) / width)
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :width]
 
 

@@ -55,7 +55,7 @@ class TransformerEncoder(nn.Module):
             mask: bool `(B, T)` of ids or frames, true for real ones; None: all ids but 0, all frames.
         """
         vectors, real = self.steps(x, mask)
-        place = positions(vectors.shape[1], vectors.shape[2]).to(vectors)
+        place = positions(vectors.shape[1], vectors.shape[2], vectors.device).to(vectors)
         tokens: Tensor = self.project(self.stack(vectors + place, real))
         return tokens
 
