@@ -505,9 +505,8 @@ def _explain(error: ValidationError) -> KeyPathError:
 def _path(location: Sequence[int | str]) -> tuple[str, ...]:
     """The key path of an error of pydantic, which names the parts of a union as well."""
     labels = ("int", "constrained-int", "[key]")
-    return tuple(
-        str(part) for part in location if not f"{part}".startswith("literal[") and part not in labels
-    )
+    parts = [str(part) for part in location if part not in labels]
+    return tuple(part for part in parts if not part.startswith(("literal[", "list[")))
 
 
 def _sentence(message: str) -> str:

@@ -183,6 +183,10 @@ WRONG = {
         {"execution": {"workers": "many"}},
         ["execution.workers: 'many'", "integer or should be 'auto'"],
     ),
+    "a single device": (
+        {"execution": {"devices": 0}},
+        ["execution.devices: 0 is not allowed: should be 'auto' or should be a valid list"],
+    ),
     "a name that is no file name": (
         {"name": "a b/c"},
         ["name: 'a b/c' is not allowed: give letters, digits"],
