@@ -427,11 +427,14 @@ class _UnderWay:
             part.replace(file)
 
     def _kept(self) -> dict[str, Any]:
-        """What an earlier attempt has kept; nothing where there is none, or it is of another trial."""
+        """What an earlier attempt has kept; nothing where it is of another trial, or damaged."""
         file = self.trial.checkpoint
         if file is None or not file.exists():
             return {}
-        state: dict[str, Any] = torch.load(file, "cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(file, "cpu", weights_only=True)
+        except Exception:  # a machine that lost its power leaves damaged files, which raise anything
+            return {}
         return state if state["of"] == self._identity else {}
 
     @property

@@ -116,6 +116,18 @@ def test_a_trial_whose_process_dies_goes_on_and_reports_what_it_had_reported(dat
     assert without_times(run(seed=2)) == without_times(run(seed=2, file=None))
 
 
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_trial_whose_state_is_damaged_begins_anew(dataset, tmp_path, share):
+    file = tmp_path / "state"
+    evaluator = Evaluator(dataset, ["accuracy"], Training(epochs=3, batch_size=12), checkpoint_every=2)
+    trial = Trial(architecture(), 1, checkpoint=file)
+    [(_, expected, _)] = evaluator.together([trial])
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    [(_, again, _)] = evaluator.together([trial])
+    assert without_times(again.epochs) == without_times(expected.epochs)
+
+
 class Group:
     """Four trials of one shape and one of another, which keep their states; the second is soon stopped.
 

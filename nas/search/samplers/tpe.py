@@ -21,7 +21,7 @@ class TPE(OptunaSampler):
         history: Most recent trials that it sees, beside the front of those before.
     """
 
-    def __init__(self, startup: int = 10, history: int = 100) -> None:
+    def __init__(self, startup: int = 10, history: int = 60) -> None:
         super().__init__(lambda seed: _Grouped(seed, startup), history)
 
 
