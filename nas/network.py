@@ -300,7 +300,7 @@ def identity(
         seed: Seed of the wiring.
     """
     rest = outline(architecture)
-    if rest == architecture:
+    if rest == architecture.to_json():
         return architecture.id  # whatever edges it has follow from it
     try:
         network = build(architecture, modalities, task, seed)
@@ -317,12 +317,12 @@ def identity(
     return Architecture({"rest": rest, "edges": edges.hexdigest()}).id
 
 
-def outline(architecture: Architecture) -> Architecture:
-    """All of an architecture but its topologies: architectures of one `identity` share it.
+def outline(architecture: Architecture) -> str:
+    """All of an architecture but its topologies, as JSON: architectures of one `identity` share it.
 
     It is known without building the network.
     """
-    return Architecture(_without_topologies(architecture))
+    return Architecture(_without_topologies(architecture)).to_json()
 
 
 def _without_topologies(tree: Any) -> Any:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from nas.datasets._assemble import Roles, assemble
 from nas.datasets._cache import Cache
 from nas.datasets._columns import declared, inferred
+from nas.datasets._new_rows import learnt, unlabelled
 from nas.datasets._readers import read
 from nas.datasets._table import read_table
-from nas.datasets._unlabelled import learnt, unlabelled
 from nas.datasets.unlabelled import Unlabelled
 from nas.errors import RequestError, near_misses
 from nas.registry import register

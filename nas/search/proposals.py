@@ -1,7 +1,7 @@
 """What the study asks for next: never the same network twice, except on purpose."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ from nas.seeds import derive
 from nas.space import Architecture, SearchSpace
 from nas.space.domains import Domain, Value
 
-Seen: TypeAlias = dict[Hashable, list[Architecture]]
+Seen: TypeAlias = dict[str, list[Architecture]]
 ATTEMPTS = 4
 SAMPLES = 200
 ENUMERABLE = 1_000_000
@@ -67,7 +67,7 @@ class Proposals:
         folds: int = 1,
         frozen: bool = False,
         groups: Groups | None = None,
-        outline: Callable[[Architecture], Hashable] | None = None,
+        outline: Callable[[Architecture], str] | None = None,
     ) -> None:
         self.space = space
         self.sampler = sampler
