@@ -64,7 +64,7 @@ def _row(kind: str, name: str) -> dict[str, str]:
         "domains": "; ".join(_domains(kind, component)),
         "handles missing": "yes" if kind == "fusion" else "",
         f"parameters at d = {WIDTH}": ", ".join(_parameters(kind, name, component)),
-        "paper": _paper(component),
+        "paper": paper(component),
     }
 
 
@@ -119,7 +119,7 @@ def _parameters(kind: str, name: str, component: type) -> Iterator[str]:
         yield f"{known} {count:,}" if len(counts) > 1 else f"{count:,}"
 
 
-def _paper(component: type) -> str:
+def paper(component: type) -> str:
     """The first citation in the docstrings of the class and its module: (…, arXiv 1234.56789), (…, 1998)."""
     module = sys.modules[component.__module__]
     for text in (component.__doc__ or "", module.__doc__ or ""):

@@ -21,6 +21,12 @@ def test_every_component_has_a_row():
         assert all(f"\n| `{name}` | " in table for name in catalogue.own(kind))
 
 
+def test_every_encoder_fusion_and_head_names_its_paper_but_the_plainest():
+    parts = [(kind, name) for kind in ("encoder", "fusion", "head") for name in catalogue.own(kind)]
+    without = {name for kind, name in parts if not catalogue.paper(nas.get(kind, name))}
+    assert without == {"identity", "linear"}
+
+
 def test_a_plugin_is_not_on_the_page_of_the_package():
     nas.register("fusion", "mine")(type("Mine", (), {"__doc__": "Mine.", "__module__": "mine"}))
     assert "mine" in nas.available("fusion")

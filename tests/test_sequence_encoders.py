@@ -281,6 +281,18 @@ def test_identity_returns_features_that_are_wide_enough_and_projects_others():
     np.testing.assert_allclose(array(encoder(x)[:, 0]), affine(encoder.project, array(x)), atol=1e-6)
 
 
+@pytest.mark.parametrize("layers", [1, 3])
+def test_mlp_computes_its_formula(layers):
+    encoder = randomised(nas.create("encoder", "mlp", TABLE, 9, width=5, layers=layers, dropout=0.5)).eval()
+    x = torch.randn(4, 6)
+    hidden = array(x)
+    for part in encoder.hidden:
+        hidden = np.maximum(affine(part[0], hidden), 0)
+    np.testing.assert_allclose(array(encoder(x)[:, 0]), affine(encoder.project, hidden), atol=1e-5)
+    counts = (6 * 5 + 5) + (layers - 1) * (5 * 5 + 5) + (5 * 9 + 9)
+    assert sum(p.numel() for p in encoder.parameters()) == counts
+
+
 def test_identity_keeps_a_sequence_of_features():
     encoder = nas.create("encoder", "identity", ModalitySpec("vector", (5, 6)), 6)
     x = torch.randn(3, 5, 6)

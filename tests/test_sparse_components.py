@@ -77,6 +77,40 @@ def test_rewiring_is_searched_wherever_it_is_left_out(slots: dict[str, Any]) -> 
     assert set(domains[f"{slot}.{next(iter(component))}.rewiring"]) == set(nas.available("rewiring"))
 
 
+def dense(layer: SparseLinear) -> np.ndarray:
+    """The weights of a sparse layer as a matrix, one edge at a time."""
+    matrix = np.zeros((layer.out_features, layer.in_features))
+    for target, source, weight in zip(layer.target, layer.source, layer.weight.tolist(), strict=True):
+        matrix[target, source] = weight
+    return matrix
+
+
+def array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().numpy().astype(np.float64)
+
+
+def test_the_head_computes_its_formula() -> None:
+    head = nas.create("head", "sparse_mlp", 16, 3, hidden=8, dropout=0.5).eval()
+    nn.init.normal_(head.sparse.bias)
+    x = torch.randn(5, 16)
+    hidden = np.maximum(array(x) @ dense(head.sparse).T + array(head.sparse.bias), 0)
+    expected = hidden @ array(head.linear.weight).T + array(head.linear.bias)
+    np.testing.assert_allclose(array(head(x)), expected, atol=1e-5)
+
+
+def test_the_connector_computes_its_formula() -> None:
+    connector = nas.create("connector", "small_world", [6, 10], layers=2, dropout=0.5).eval()
+    features = [torch.randn(5, 6), torch.randn(5, 10)]
+    units = np.concatenate([array(part) for part in features], 1)
+    for layer in connector.layers:
+        nn.init.normal_(layer.bias)
+        normed = (units - units.mean(1, keepdims=True)) / np.sqrt(units.var(1, keepdims=True) + 1e-5)
+        units = units + np.maximum(normed @ dense(layer).T + array(layer.bias), 0)
+    mixed = connector(features)
+    np.testing.assert_allclose(array(torch.cat(mixed, 1)), units, atol=1e-5)
+    assert [part.shape[1] for part in mixed] == [6, 10]
+
+
 @pytest.mark.parametrize("settings", [{}, {"topology": {"segmented": {"k": 4, "across": 0.5}}}])
 def test_the_fusion_is_one_masked_product_without_a_bias(settings: dict[str, Any]) -> None:
     dims = [6, 10]

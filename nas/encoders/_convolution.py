@@ -36,12 +36,30 @@ class ConvolutionEncoder(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Samples `(B, channels, height, width)` to one token each, `(B, 1, dim)`; needs no mask."""
+        """Samples to one token each, `(B, 1, dim)`.
+
+        Args:
+            x: `(B, channels, height, width)`.
+            mask: bool `(B, width)`, true for the real columns, such as the frames of a sound; None: all are.
+        """
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise ValueError(
                 f"{tuple(x.shape)} is not a batch of shape (batch, {self.channels}, height, width)"
             )
-        x = self.conv1(x.contiguous(memory_format=torch.channels_last))
+        real = None if mask is None else mask[:, None, None]
+        x = self.conv1(_real_columns(x, real).contiguous(memory_format=torch.channels_last))
         x = F.max_pool2d(x, POOL).relu()  # the pool of the ReLU, on a quarter of the values
-        tokens: Tensor = self.project(self.conv2(x).relu().mean((2, 3)))
+        real = None if real is None else real.unfold(-1, POOL, POOL).all(-1)
+        x = _real_columns(self.conv2(_real_columns(x, real)).relu(), real)
+        tokens: Tensor = self.project(x.mean((2, 3)) if real is None else _mean(x, real))
         return tokens[:, None]
+
+
+def _real_columns(x: Tensor, real: Tensor | None) -> Tensor:
+    """Maps `(B, channels, height, width)` with zeros but for their real columns, bool `(B, 1, 1, width)`."""
+    return x if real is None else x.masked_fill(~real, 0)
+
+
+def _mean(x: Tensor, real: Tensor) -> Tensor:
+    """Mean of maps over their real columns, beyond which they are zeros."""
+    return x.sum((2, 3)) / (x.shape[2] * real.sum((2, 3)).clamp(min=1))

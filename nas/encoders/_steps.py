@@ -43,7 +43,7 @@ class Frames(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Vectors, and which of them are real; None where all are."""
-        stacked = _stacked(channels_of(x, self.shape), self.stack)
+        stacked = _stacked(channels_of(x, self.shape, mask), self.stack)
         vectors = self.linear(stacked.permute(0, 2, 1, 3).flatten(2))
         return vectors, None if mask is None else self.token_mask(mask)
 
@@ -57,15 +57,16 @@ def steps(spec: ModalitySpec, width: int) -> Words | Frames:
     return Words(spec, width) if spec.kind == "text" else Frames(spec, width)
 
 
-def channels_of(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Sounds `(B, …, frames)` as `(B, channels, frames)`.
+def channels_of(x: Tensor, shape: tuple[int, ...], mask: Tensor | None) -> Tensor:
+    """Sounds `(B, …, frames)` as `(B, channels, frames)`, zeros where a mask `(B, frames)` is false.
 
     Raises:
         ValueError: The batch is not of that shape, but for the number of frames.
     """
     if x.shape[1:-1] != shape[:-1] or x.ndim != len(shape) + 1:
         raise ValueError(f"{tuple(x.shape)} is not a batch of sounds of shape {('batch', *shape)}")
-    return x.reshape(x.shape[0], math.prod(shape[:-1]), x.shape[-1])
+    channels = x.reshape(x.shape[0], math.prod(shape[:-1]), x.shape[-1])
+    return channels if mask is None else channels.masked_fill(~mask[:, None], 0)
 
 
 def any_real(mask: Tensor, stride: int) -> Tensor:

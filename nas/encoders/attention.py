@@ -13,6 +13,8 @@ from nas.space import Choice
 class AttentionEncoder(nn.Module):
     """Embedding, self-attention, mean over the real tokens, linear: one token per text.
 
+    W · 1/T Σ_t MHA(E, E, E)_t + b, with E the embeddings of the T real tokens.
+
     Args:
         spec: The text modality; its vocabulary is the number of token ids.
         dim: Width of the token.

@@ -12,6 +12,8 @@ from nas.space import Choice
 class BagEncoder(nn.Module):
     """Mean of the embeddings of the real tokens, then linear (Joulin et al., arXiv 1607.01759): one token.
 
+    W · 1/T Σ_t e(x_t) + b over the T real tokens.
+
     Args:
         spec: The text modality; its vocabulary is the number of token ids.
         dim: Width of the token.

@@ -8,6 +8,8 @@ from nas.registry import register
 class CNN(ConvolutionEncoder):
     """Two convolutions and a global average over an image `(channels, height, width)`: one token.
 
+    Conv 3×3 → ReLU → max-pool 2 → conv 3×3 → ReLU → global average → linear.
+
     Args:
         spec: The image modality, with any number of channels, at least 2×2.
         dim: Width of the token.

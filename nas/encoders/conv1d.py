@@ -1,6 +1,7 @@
 """`conv1d`: convolutions over the time of a spectrogram or a waveform."""
 
 import math
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +21,8 @@ class Conv1dEncoder(nn.Module):
 
     `layers` times conv 3, normalisation over channels and time, ReLU, max-pool 2; then linear. There
     are as many layers more as leave at most 128 tokens. The bands of a spectrogram are channels;
-    of a waveform a convolution over 80 samples makes channels first, every 16 samples.
+    of a waveform a convolution over 80 samples makes channels first, every 16 samples. Frames that a mask
+    calls unreal enter neither convolutions nor means.
 
     Args:
         spec: A spectrogram `(1, bands, frames)`, or a waveform `(channels, samples)` or `(samples,)`.
@@ -54,11 +56,26 @@ class Conv1dEncoder(nn.Module):
         self.project = nn.Linear(width, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Sounds `(B, …, frames)` to tokens `(B, T, dim)`."""
-        channels = channels_of(x, self.shape)
-        whole = F.pad(channels, (0, -channels.shape[-1] % self.stride))
-        tokens: Tensor = self.project(self.layers(whole).mT)
+        """Sounds `(B, …, frames)` to tokens `(B, T, dim)`.
+
+        Args:
+            x: The sounds.
+            mask: bool `(B, frames)`, true for real frames; None: all are.
+        """
+        x = channels_of(x, self.shape, mask)
+        x = F.pad(x, (0, -x.shape[-1] % self.stride))
+        x = self.layers(x) if mask is None else self._of_real_steps(x, any_real(mask, self.stride))
+        tokens: Tensor = self.project(x.mT)
         return tokens
+
+    def _of_real_steps(self, x: Tensor, real: Tensor) -> Tensor:
+        """What the layers make of the real steps, bool `(B, T)`, as if there were no others."""
+        for layer in self.layers:
+            if isinstance(layer, nn.Sequential):
+                x, real = _pooled(layer, x, real), any_real(real, POOL)
+            else:
+                x = _real_steps(layer(x), real)
+        return x
 
     def token_mask(self, mask: Tensor) -> Tensor:
         """Which tokens hold a real frame, bool `(B, T)`, from the mask of the frames."""
@@ -68,3 +85,23 @@ class Conv1dEncoder(nn.Module):
 def _layer(channels: int, width: int) -> nn.Sequential:
     convolution = nn.Conv1d(channels, width, 3, padding=1, bias=False)
     return nn.Sequential(convolution, nn.GroupNorm(1, width), nn.ReLU(), nn.MaxPool1d(POOL, ceil_mode=True))
+
+
+def _pooled(layer: Any, x: Tensor, real: Tensor) -> Tensor:
+    """A layer on steps `(B, channels, T)`, zeros where not real; so is what it gives."""
+    convolution, norm, relu, pool = layer
+    x = _standardised(_real_steps(convolution(x), real), real, norm.eps)
+    pooled: Tensor = pool(_real_steps(relu(x * norm.weight[:, None] + norm.bias[:, None]), real))
+    return pooled
+
+
+def _real_steps(x: Tensor, real: Tensor) -> Tensor:
+    """Steps `(B, channels, T)` with zeros but for those that are real, bool `(B, T)`."""
+    return x.masked_fill(~real[:, None], 0)
+
+
+def _standardised(x: Tensor, real: Tensor, eps: float) -> Tensor:
+    """Every sample with a mean of 0 and a deviation of 1 over the channels of its real steps."""
+    count = (x.shape[1] * real.sum(1)).clamp(min=1)[:, None, None]
+    centred = _real_steps(x - x.sum((1, 2), keepdim=True) / count, real)
+    return centred * (centred.square().sum((1, 2), keepdim=True) / count + eps).rsqrt()

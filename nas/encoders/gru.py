@@ -14,7 +14,9 @@ class GRUEncoder(nn.Module):
     """Gated recurrent units over tokens or frames (Cho et al., arXiv 1406.1078): as many tokens.
 
     Embeddings (of sounds: a linear map of each frame), `layers` layers of units in either direction,
-    and a linear map of both directions' states. Padding is passed over wherever it stands.
+    and a linear map of both directions' states. A unit reads x and has the state h:
+    r = σ(W_r x + U_r h), z = σ(W_z x + U_z h), n = tanh(W_n x + r ⊙ (U_n h)), h ← (1 − z) ⊙ n + z ⊙ h,
+    each with biases. Padding is passed over wherever it stands.
 
     Args:
         spec: A text, or a sound; neighbouring frames are stacked where there are more than 128.

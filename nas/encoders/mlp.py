@@ -13,6 +13,8 @@ from nas.space import Float, Int
 class MLPEncoder(nn.Module):
     """`layers` times linear → ReLU → dropout, then linear: one token per vector.
 
+    h_i = ReLU(W_i h_{i-1} + b_i), with h_0 the vector (Rumelhart et al., Nature 323, 1986).
+
     Args:
         spec: The modality, of shape `(features,)`.
         dim: Width of the token.

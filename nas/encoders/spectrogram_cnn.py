@@ -8,6 +8,8 @@ from nas.registry import register
 class SpectrogramCNN(ConvolutionEncoder):
     """Two convolutions and a global average over a spectrogram `(1, mel bands, frames)`: one token.
 
+    Conv 3×3 → ReLU → max-pool 2 → conv 3×3 → ReLU → global average → linear.
+
     Args:
         spec: The audio modality, at least 2×2.
         dim: Width of the token.

@@ -14,7 +14,7 @@ class TransformerEncoder(nn.Module):
     """Transformer layers over tokens or frames (Vaswani et al., arXiv 1706.03762): as many tokens.
 
     Embeddings (of sounds: a linear map of each frame), plus sines and cosines of the positions, then
-    `layers` times self-attention and two linear layers with layer norms ahead, then linear.
+    `layers` times x ← x + MHA(LN x), x ← x + W₂ GELU(W₁ LN x), with biases; then LN and linear.
 
     Args:
         spec: A text, or a sound; neighbouring frames are stacked where there are more than 128.

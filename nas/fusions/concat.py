@@ -11,7 +11,9 @@ from nas.registry import register
 
 @register("fusion", "concat")
 class ConcatFusion(VectorFusion):
-    """Concatenation of the vectors, without parameters; an absent modality is zeros.
+    """[h_1; …; h_M], the vectors side by side, without parameters; an absent modality is zeros.
+
+    The simplest of joint representations (Baltrušaitis et al., arXiv 1705.09406).
 
     Args:
         dims: Width of every modality's vector; the fused vector is as wide as all together.

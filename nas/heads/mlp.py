@@ -10,6 +10,8 @@ from nas.space import Float, Int
 class MLPHead(nn.Module):
     """Linear → ReLU → dropout → linear.
 
+    W₂ ReLU(W₁ h + b₁) + b₂: one layer of hidden units (Rumelhart et al., Nature 323, 1986).
+
     Args:
         in_dim: Width of the fused vector.
         out_dim: Number of outputs.

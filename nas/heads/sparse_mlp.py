@@ -14,6 +14,9 @@ from nas.sparse import SparseLinear
 class SparseMLPHead(nn.Module):
     """Sparse linear → ReLU → dropout → linear.
 
+    W₂ ReLU((W₁ ∘ mask) h + b₁) + b₂, where the mask holds the edges of a topology; the default, a random
+    graph, is that of SET (Mocanu et al., arXiv 1707.04780).
+
     Args:
         in_dim: Width of the fused vector.
         out_dim: Number of outputs.
