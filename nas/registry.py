@@ -12,10 +12,11 @@ import threading
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import spec_from_file_location
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from nas.errors import RequestError, near_misses
 
@@ -52,7 +53,16 @@ KINDS = {
 _components: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}
 _complete: set[str] = set()
 _importing = threading.RLock()  # held by the one thread that imports components; others wait for all of them
-_registrations: list[tuple[str, str, type | None]] = []  # kind, name and what it replaced, in order
+
+
+class _Registrations(threading.local):
+    """What this thread has registered: kind, name and what it replaced, in order."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, str, type | None]] = []
+
+
+_registrations = _Registrations()
 
 C = TypeVar("C", bound=type)
 
@@ -72,15 +82,17 @@ def register(kind: str, name: str, *, override: bool = False) -> Callable[[C], C
 
     def add(component: C) -> C:
         # A built-in waits for no other thread's import, which may wait for this module.
-        if not component.__module__.startswith("nas."):
+        if not _is_built_in(component):
             _import_built_ins(kind)  # so that a plugin, not the built-in of that name, is the one refused
         taken = _components[kind].get(name)
-        if taken is not None and not override and not _same_definition(taken, component):
+        if taken is not None and _same_definition(taken, component):
+            taken = None
+        if taken is not None and not override:
             raise ValueError(
                 f"{kind} {name!r} is registered already, by {taken.__module__}.{taken.__qualname__};"
                 " choose another name, or pass override=True to replace it"
             )
-        _registrations.append((kind, name, taken))
+        _registrations.made.append((kind, name, taken))
         _components[kind][name] = component
         return component
 
@@ -251,7 +263,7 @@ def load_entry_points() -> list[PluginError]:
 
 
 def _attempt(label: str, load: Callable[..., Any], *args: Any) -> PluginError | None:
-    before = len(_registrations)
+    before = len(_registrations.made)
     try:
         load(*args)
     except (Exception, SystemExit) as error:
@@ -269,29 +281,38 @@ def import_plugin(file: Path, origin: Path | None = None) -> None:
             there, so that its objects can be sent from one to the other.
     """
     digest = hashlib.sha256(str((origin or file).resolve()).encode()).hexdigest()[:8]
-    name = f"nas_plugin_{file.stem}_{digest}"
-    if name in sys.modules:
-        return
+    name = f"nas_plugin_{file.stem.replace('.', '_')}_{digest}"
     spec = spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise ImportError(f"{file} is not a Python file")
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
+    _PluginFinder.specs[name] = spec
+    import_module(name)
+
+
+class _PluginFinder:
+    """Has Python import plugin files as other modules, so that of several threads one executes a file."""
+
+    specs: ClassVar[dict[str, ModuleSpec]] = {}
+
+    @classmethod
+    def find_spec(cls, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        return cls.specs.get(name)
+
+
+sys.meta_path.append(_PluginFinder)
 
 
 def _take_back(before: int) -> None:
-    """Undo the registrations of a plugin that failed, down to the number there were before it."""
-    for kind, name, replaced in reversed(_registrations[before:]):
+    """Undo the registrations of a plugin that failed, down to the number there were before it.
+
+    Built-ins that it made us import stay, and another thread may have undone the same.
+    """
+    for kind, name, replaced in reversed(_registrations.made[before:]):
         if replaced is not None:
             _components[kind][name] = replaced
-        elif not _components[kind][name].__module__.startswith("nas."):  # built-ins that it made us import
+        elif name in _components[kind] and not _is_built_in(_components[kind][name]):
             del _components[kind][name]
-    del _registrations[before:]
+    del _registrations.made[before:]
 
 
 def _import_built_ins(kind: str) -> None:
@@ -309,8 +330,8 @@ def _import_built_ins(kind: str) -> None:
             raise
 
 
-def _selects(value: Any) -> bool:
-    return isinstance(value, str | Mapping)
+def _is_built_in(component: type) -> bool:
+    return component.__module__.startswith("nas.")
 
 
 def _same_definition(one: type, other: type) -> bool:

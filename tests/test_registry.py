@@ -273,3 +273,49 @@ def test_a_thread_that_asks_while_another_one_imports_sees_all_components(tmp_pa
         seen.append(pool.submit(nas.available, "unhurried"))
         assert [one.result() for one in seen] == [["first", "second"]] * 2
     registry._complete.discard("unhurried")
+
+
+def test_of_threads_that_load_a_plugin_at_once_one_executes_it_and_the_others_wait(tmp_path):
+    executed = tmp_path / "executed"
+    file = plugin(tmp_path / "slow.plugin.py", unhurried(executed) + component("head", "slow"))
+
+    def load():
+        assert load_plugins([file]) == []
+        return "slow" in nas.available("head")
+
+    assert at_once(load, executed) == [True, True]
+    assert executed.read_text() == "once "
+
+
+def test_of_threads_that_load_plugins_at_once_each_takes_back_what_it_has_registered(tmp_path):
+    executed = tmp_path / "executed"
+    half = component("head", "half") + component("fusion", "late", override=True)
+    failing = plugin(tmp_path / "failing.py", half + unhurried(executed) + "raise RuntimeError")
+    good = plugin(tmp_path / "good.py", component("head", "good"))
+    late = nas.get("fusion", "late")
+    with ThreadPoolExecutor() as pool:
+        first, second = (pool.submit(load_plugins, [failing]) for _ in range(2))
+        wait_for(executed)
+        assert load_plugins([good]) == []
+        assert [len(one.result()) for one in (first, second)] == [1, 1]
+    assert {"good", "half"} & set(nas.available("head")) == {"good"}
+    assert nas.get("fusion", "late") is late
+
+
+def unhurried(executed) -> str:
+    """A part of a plugin that notes that it is executed, and takes its time."""
+    return f"import time\nwith open({str(executed)!r}, 'a') as file: file.write('once ')\ntime.sleep(0.3)\n"
+
+
+def at_once(work, begun):
+    """What two threads come to, of which the second begins once there is a file."""
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(work)
+        wait_for(begun)
+        second = pool.submit(work)
+        return [first.result(), second.result()]
+
+
+def wait_for(file) -> None:
+    while not file.exists():
+        time.sleep(0.001)
