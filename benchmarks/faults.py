@@ -1,6 +1,6 @@
 """What faults cost: processes killed, hung or leaking in the middle of a real search.
 
-    python benchmarks/faults.py [--times 3] [--faults worker driver postgresql mariadb disk hang leak …]
+    python benchmarks/faults.py [--times 3] [--faults worker population driver postgresql mariadb disk …]
 
 Every fault strikes while a trial runs, at a moment of its own. The search goes on by itself, or by
 `--resume` where the fault has ended it, and is compared with one that nothing has struck. One JSON
@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,23 @@ def kill(search: Search, which: str = "spawn_main", how: int = signal.SIGKILL) -
         os.kill(pid, how)
 
 
+def lose_population(search: Search) -> None:
+    """The worker dies once all that it trains together have an epoch behind them."""
+    wait_until(lambda: len(populations(search)) == TRIALS or search.process.poll() is not None)
+    kill(search)
+
+
+def populations(search: Search) -> list[int]:
+    """The trials that train in a population now, with an epoch behind them."""
+    found = []
+    for file in search.run.glob("trials/*/metrics.jsonl"):
+        number, lines = int(file.parent.name), file.read_text().splitlines(keepends=True)
+        epochs = [json.loads(line) for line in lines if line.endswith("\n")]
+        if epochs and epochs[0].get("population") == {"size": TRIALS} and number not in search.told():
+            found.append(number)
+    return found
+
+
 def end(search: Search) -> None:
     """Kill the driver; what it has started has to end by itself, while the search is resumed."""
     search.process.kill()
@@ -218,19 +236,27 @@ class Fault:
     Args:
         strikes: Lets it happen, to a search and to what is around it.
         overrides: What the experiment is told beside.
+        changes: What the undisturbed search has to be told too, because it changes what is found.
         resumed: Whether the search ends by it, and is resumed.
         surroundings: What has to be around the search, and what it is told of that.
     """
 
     strikes: Callable[[Search, Any], Any]
     overrides: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     resumed: bool = False
     surroundings: Callable[[Path], Surroundings] = lambda run: nullcontext((None, ()))
 
 
 RAY = ("execution.backend=ray", "execution.max_concurrent=1")
+POPULATION = (
+    *(f"training.population={TRIALS}", f"search.seeds={TRIALS}"),
+    *(f"search.trials={2 * TRIALS}", "space.head=linear"),
+)
+KEPT = "execution.checkpoint_every=1"
 FAULTS = {
     "worker": Fault(lambda search, _: kill(search)),
+    "population": Fault(lambda search, _: lose_population(search), (KEPT,), POPULATION),
     "driver": Fault(lambda search, _: end(search), resumed=True),
     "postgresql": Fault(lose_database, surroundings=lambda run: database(PostgreSQL)),
     "mariadb": Fault(lose_database, surroundings=lambda run: database(MariaDB)),
@@ -250,13 +276,14 @@ def strike(fault: Fault, folder: Path, run: Path, expected: list[list[str]], mom
     """Let a fault happen to a search, `moment` seconds after the first trial has ended."""
     run.parent.mkdir()
     with fault.surroundings(run) as (around, told):
-        search = Search(folder, run, *fault.overrides, *told)
+        told = (*fault.overrides, *fault.changes, *told)
+        search = Search(folder, run, *told)
         search.wait_for(1)
         time.sleep(moment)
         before, started, struck = search.told(), search.started(), time.monotonic()
         fault.strikes(search, around)
         if fault.resumed:
-            search = Search(folder, run, *fault.overrides, *told, resume=True)
+            search = Search(folder, run, *told, resume=True)
         search.wait_for(len(before) + 1)
         recovered = time.monotonic() - struck
         started |= search.started()
@@ -266,15 +293,28 @@ def strike(fault: Fault, folder: Path, run: Path, expected: list[list[str]], mom
         after = search.told()
         return {
             "lost": sum(after.get(trial) != when for trial, when in before.items()),
-            "same": rows(run) == expected,
+            "same": results(run) == expected,
             "left": sum(map(alive, started)),
             "seconds": recovered,
         }
 
 
-def rows(run: Path) -> list[list[str]]:
+@cache
+def undisturbed(folder: Path, changes: tuple[str, ...]) -> list[list[str]]:
+    """The results of a search that nothing strikes."""
+    run = folder / "-".join(["undisturbed", *changes])
+    assert Search(folder, run, *changes).process.wait(DEADLINE_SECONDS) == 0
+    return results(run)
+
+
+def results(run: Path) -> list[list[str]]:
+    """By trial, what does not depend on time: its row of the table, and the loss of every epoch."""
     with (run / "trials.csv").open() as file:
-        return [[value for name, value in row.items() if name != "seconds"] for row in csv.DictReader(file)]
+        found = [[value for name, value in row.items() if name != "seconds"] for row in csv.DictReader(file)]
+    for row in found:
+        epochs = (run / "trials" / row[0] / "metrics.jsonl").read_text().splitlines()
+        row += [str(json.loads(epoch)["train_loss"]) for epoch in epochs]
+    return found
 
 
 def main() -> None:
@@ -288,10 +328,8 @@ def main() -> None:
         os.environ["FAULTS"] = name
         (folder / "slow.py").write_text(SLOW)
         (folder / "faults.yaml").write_text(EXPERIMENT % TRIALS)
-        undisturbed = Search(folder, folder / "undisturbed")
-        assert undisturbed.process.wait(DEADLINE_SECONDS) == 0
-        expected = rows(folder / "undisturbed")
         for fault in arguments.faults:
+            expected = undisturbed(folder, FAULTS[fault].changes)
             found = [
                 strike(FAULTS[fault], folder, folder / f"{fault}{number}" / "run", expected, moments.random())
                 for number in range(arguments.times)
