@@ -219,6 +219,19 @@ def test_a_dataset_of_a_plugin_may_offer_it_and_one_that_does_not_says_so(tmp_pa
     assert len(predicted(model, tmp_path / "new.csv")) == 3
 
 
+def test_the_plugin_of_a_dataset_is_asked_for(tmp_path, toy, capsys):
+    nas.require_plugins([toy])
+    model, _ = model_of(tmp_path / "toy.safetensors", "toy", nas.load_dataset("toy"))
+    network, description = load_described(model)
+    needing = replace(description, preprocessing=Preprocessing("stranger"), plugins=("stranger.py",))
+    model.write_bytes(to_safetensors(network, needing))
+    message = refused(capsys, model, tmp_path / "x.csv")
+    assert "the data of" in message
+    assert "'stranger'" in message
+    assert "Plugins of its search: stranger.py; pass their files" in message
+    assert "--plugins" in message
+
+
 OFFERING = """
 from nas.datasets.unlabelled import Unlabelled
 

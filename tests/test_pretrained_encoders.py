@@ -1,5 +1,6 @@
 """Encoders that take a model of another library: from files, frozen or tuned, and refused in one line."""
 
+import shutil
 import sys
 
 import pytest
@@ -12,6 +13,9 @@ import nas
 from nas.modality import ModalitySpec
 from nas.results.conversion import convert, largest_difference
 from nas.results.export import TOLERANCE
+from nas.results.exported import to_safetensors
+from nas.search import __main__ as search
+from nas.search.first_builds import check_encoders
 from nas.space.assemble import assemble
 from nas.space.files import locate_files
 
@@ -138,6 +142,89 @@ def test_pickled_weights_are_refused(bert, tmp_path):
         nas.create("encoder", "hf", TEXT, 9, path=tmp_path)
 
 
+def damaged(bert, folder, change) -> str:
+    """A copy of a model's folder with a change."""
+    shutil.copytree(bert, folder)
+    change(folder)
+    return folder
+
+
+def widen(folder) -> None:
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"hidden_size": 16', '"hidden_size": 32'))
+
+
+def forget(folder) -> None:
+    save_file({"nothing": torch.zeros(1)}, folder / "model.safetensors", {"format": "pt"})
+
+
+def model_of_images(folder) -> None:
+    from transformers import ViTConfig, ViTModel
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "image_size": 32}
+    ViTModel(ViTConfig(num_hidden_layers=1, num_attention_heads=2, **sizes)).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (widen, "do not have the sizes of its config.json"),
+        (forget, "are not those of its config.json: they lack embeddings"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"12345678"),
+            "cannot be loaded: Error while",
+        ),
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded: Error no file named"),
+        (lambda folder: (folder / "config.json").write_text("{"), "is not a valid JSON file"),
+        (model_of_images, "holds a ViTModel, which reads no texts"),
+    ],
+)
+def test_a_damaged_model_is_refused_in_one_line(bert, tmp_path, capfd, change, message):
+    path = damaged(bert, tmp_path / "model", change)
+    with pytest.raises(ValueError, match=message) as caught:
+        nas.create("encoder", "hf", TEXT, 9, path=path)
+    assert "\n" not in str(caught.value)
+    assert "REPORT" not in capfd.readouterr().err
+
+
+def test_a_model_with_another_head_is_taken_without_a_word(tmp_path, capfd):
+    from transformers import BertConfig, BertForMaskedLM
+
+    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "max_position_embeddings": 16}
+    model = BertForMaskedLM(BertConfig(num_hidden_layers=1, num_attention_heads=2, **sizes))
+    model.save_pretrained(tmp_path)
+    capfd.readouterr()
+    encoder = nas.create("encoder", "hf", TEXT, 9, path=tmp_path)
+    assert not "".join(capfd.readouterr())
+    word = model.bert.embeddings.word_embeddings.weight
+    assert torch.equal(encoder.model.embeddings.word_embeddings.weight, word)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        ({"hf": {"path": "empty"}}, "encoders.text.hf: {0}/empty is no folder of a transformers model"),
+        ({"hf": {"path": "lost"}}, "encoders.text.hf.path: 'lost' does not exist; {0}/lost is where"),
+        ({"hf": {"path": "bert", "tune": "half"}}, "encoders.text.hf: tune must be one of {{frozen, full}}"),
+        ({"hf": {"path": {"choice": ["bert", "empty"]}}}, "encoders.text.hf: {0}/empty is no folder"),
+        ({"hf": {}}, "encoders.text.hf.path: encoder 'hf' needs a value for 'path'"),
+        ({"timm": {"name": "tiny"}}, "encoders.text: encoder 'timm' reads image, not text"),
+    ],
+)
+def test_a_wrong_model_is_a_wrong_request_before_anything_is_trained(
+    encoder, message, write_experiment, tmp_path, bert, capsys
+):
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(bert, tmp_path / "bert")
+    space = {"dim": 4, "encoders": {"image": "cnn", "text": encoder}, "present": "all"}
+    file = write_experiment(space=space)
+    assert search.main([str(file), "--run-dir", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"space.{message.format(tmp_path)}" in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_in_a_space_is_relative_to_its_file_and_looked_for_before_sampling(bert):
     modalities = {"caption": TEXT}
     space = assemble({"encoders": {"caption": {"hf": {"path": bert.name}}}}, modalities)
@@ -165,6 +252,41 @@ def test_timm_starts_from_the_weights_of_a_file(tmp_path, suffix):
     x = torch.randn(2, 3, 8, 8)
     pooled = model.norm(model.conv(x)).mean((2, 3))
     torch.testing.assert_close(encoder(x)[:, 0], encoder.project(pooled))
+
+
+@pytest.mark.usefixtures("timm")
+def test_a_folder_has_the_weights_of_every_model_that_is_searched(tmp_path):
+    import timm
+
+    for name in ("tiny", "tiny_fixed"):
+        save_file(timm.create_model(name).state_dict(), tmp_path / f"{name}.safetensors")
+    space = assemble(
+        {
+            "dim": 8,
+            "encoders": {"photo": {"timm": {"name": {"choice": ["tiny", "tiny_fixed"]}, "weights": "."}}},
+        },
+        {"photo": IMAGE},
+    )
+    check_encoders(locate_files(space, tmp_path), {"photo": IMAGE})
+    (tmp_path / "tiny_fixed.safetensors").unlink()
+    with pytest.raises(
+        nas.RequestError, match=r"encoders\.photo\.timm: .* without tiny_fixed\.safetensors or"
+    ):
+        check_encoders(locate_files(space, tmp_path), {"photo": IMAGE})
+
+
+@pytest.mark.usefixtures("timm")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [([1, 2], "holds a list, not weights by their names"), (None, "the file ends before they do")],
+)
+def test_a_file_without_weights_is_refused(tmp_path, content, message):
+    file = tmp_path / "weights.pth"
+    file.touch()
+    if content:
+        torch.save(content, file)
+    with pytest.raises(ValueError, match=message):
+        nas.create("encoder", "timm", IMAGE, 9, name="tiny", weights=file)
 
 
 @pytest.mark.usefixtures("timm")
@@ -218,7 +340,7 @@ def test_wrong_names_and_weights_are_refused(tmp_path):
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path, timm):
     torch.save({"conv": print}, tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match=r"weights\.pth cannot be loaded: Weights only load failed"):
+    with pytest.raises(ValueError, match=r"weights\.pth cannot be loaded: .* nothing is unpickled"):
         nas.create("encoder", "timm", IMAGE, 9, name="tiny", weights=tmp_path / "weights.pth")
 
 
@@ -238,6 +360,19 @@ def test_a_library_that_is_not_installed_is_named_before_sampling(tmp_path, monk
     with pytest.raises(nas.RequestError) as caught:
         nas.create("encoder", "timm", IMAGE, 9, name="resnet18")
     assert str(caught.value) == reason
+
+
+def test_a_network_whose_model_is_gone_cannot_be_loaded_and_says_which(bert, tmp_path):
+    path = shutil.copytree(bert, tmp_path / "bert")
+    example = Example({}, {"encoders": {"text": {"hf": {"path": str(path)}}}}, ("text", "vector"))
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(to_safetensors(example.build(), example.description))
+    nas.load(file)
+    shutil.rmtree(path)
+    with pytest.raises(
+        nas.RequestError, match=r"model\.safetensors cannot be rebuilt: .*bert is no folder of"
+    ):
+        nas.load(file)
 
 
 def test_models_of_other_libraries_are_never_part_of_choice_all():

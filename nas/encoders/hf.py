@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from nas.encoders._pretrained import PretrainedEncoder
 from nas.encoders._text import real_tokens, vocabulary
 from nas.modality import ModalitySpec, check_spec
 from nas.registry import register
+
+POOLER = "pooler"
 
 
 @register("encoder", "hf")
@@ -61,38 +64,56 @@ class HuggingFaceEncoder(PretrainedEncoder):
 
 
 def _load(folder: Path) -> tuple[nn.Module, Any]:
-    from transformers import AutoModel
-
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is no folder of a transformers model: it has no config.json")
+    model, found = _from_pretrained(folder)
+    lost = sorted(name for name in found["missing_keys"] if not name.startswith(POOLER))
+    if lost:
+        raise ValueError(
+            f"the weights in {folder} are not those of its config.json: they lack {', '.join(lost[:3])}"
+        )
+    if not hasattr(model.config, "vocab_size"):
+        raise ValueError(f"{folder} holds a {type(model).__name__}, which reads no texts; give one that does")
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
+    if hasattr(model, POOLER):
+        model.pooler = None  # it is not asked for, and would have parameters that learn nothing
+    return model, model.config
+
+
+def _from_pretrained(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The model of a folder, and what of its weights was missing there."""
+    from transformers import AutoModel
+
     try:
-        with _without_progress():
-            model = AutoModel.from_pretrained(
+        with _quietly():
+            loaded: tuple[Any, dict[str, Any]] = AutoModel.from_pretrained(
                 folder,
+                output_loading_info=True,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
                 dtype=torch.float32,
             )
-    except (OSError, ValueError, KeyError) as error:
+    except RuntimeError:  # which refers to a table that the library would have printed
+        raise ValueError(f"the weights in {folder} do not have the sizes of its config.json") from None
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ValueError(f"the model in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
-    if model.config.is_encoder_decoder:
-        model = model.get_encoder()
-    if hasattr(model, "pooler"):
-        model.pooler = None  # it is not asked for, and would have parameters that learn nothing
-    return model, model.config
+    return loaded
 
 
 @contextmanager
-def _without_progress() -> Iterator[None]:
-    """No progress bar of the library's for the weights, of which every trial would print one."""
+def _quietly() -> Iterator[None]:
+    """No progress bar and no table of the weights by the library, of which every trial would print one."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 

@@ -15,6 +15,7 @@ from nas.modality import ModalitySpec, check_spec
 from nas.registry import register
 
 COLOURS = 3
+SUFFIXES = (".safetensors", ".pth")
 WRAPPERS = ("state_dict", "model")  # keys under which checkpoints keep the weights
 
 
@@ -22,14 +23,15 @@ WRAPPERS = ("state_dict", "model")  # keys under which checkpoints keep the weig
 class TimmEncoder(PretrainedEncoder):
     """The pooled features of a timm model (Wightman, PyTorch Image Models, 2019), then linear: one token.
 
-    Weights come from a file, safetensors or a checkpoint that `torch.load` reads without unpickling;
-    nothing is downloaded. A model whose image size is fixed has the images resized to it.
+    Weights come from a file, safetensors or a checkpoint that `torch.load` reads without unpickling, or
+    from a folder with a file for each model, such as `resnet18.safetensors`: then the name can be
+    searched. Nothing is downloaded. A model whose image size is fixed has the images resized to it.
 
     Args:
         spec: The image modality. With pretrained weights it has three channels, or one.
         dim: Width of the token.
         name: Name of the model, such as `resnet18`.
-        weights: File of its weights; None starts from random ones.
+        weights: File of its weights, or a folder of such; None starts from random ones.
         tune: `frozen` trains the linear map alone, `full` the model too.
 
     Raises:
@@ -50,7 +52,7 @@ class TimmEncoder(PretrainedEncoder):
             raise ValueError(f"pretrained weights are of images of {channels} channels, not {spec.shape[0]}")
         model = _create(name, channels)
         if weights:
-            _load(model, Path(weights))
+            _load(model, _file(Path(weights), name))
         known: dict[str, Any] = getattr(model, "pretrained_cfg", {})
         size = tuple(known["input_size"][1:]) if known.get("fixed_input_size") else None
         with torch.no_grad():
@@ -76,16 +78,38 @@ def _create(name: str, channels: int) -> nn.Module:
     return model
 
 
+def _file(weights: Path, name: str) -> Path:
+    """The file of a model's weights: the one that is given, or that of its name in a folder."""
+    if not weights.is_dir():
+        return weights
+    for suffix in SUFFIXES:
+        if (file := weights / f"{name}{suffix}").is_file():
+            return file
+    raise ValueError(f"{weights} is a folder without {name}.safetensors or {name}.pth; give the file")
+
+
 def _load(model: nn.Module, file: Path) -> None:
     """Load weights into a model; those of a classifier, which it does not have, are left out."""
     try:
-        if file.suffix == ".safetensors":
-            state: dict[str, Any] = load_file(file)
-        else:
-            state = torch.load(file, "cpu", weights_only=True)
-        weights = next((state[key] for key in WRAPPERS if key in state), state)
+        weights = _read(file)
         lost = model.load_state_dict(weights, strict=False).missing_keys
-    except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
+    except UnpicklingError:
+        raise ValueError(
+            f"{file} cannot be loaded: it is no file of weights, or holds more than weights, and nothing is"
+            " unpickled; save the state_dict alone, as safetensors or with torch.save"
+        ) from None
+    except EOFError:
+        raise ValueError(f"the weights in {file} cannot be loaded: the file ends before they do") from None
+    except (OSError, RuntimeError, TypeError, SafetensorError) as error:
         raise ValueError(f"the weights in {file} cannot be loaded: {' '.join(str(error).split())}") from error
     if lost:
         raise ValueError(f"the weights in {file} are of another model: they lack {', '.join(lost[:3])}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    state = torch.load(file, "cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise TypeError(f"it holds a {type(state).__name__}, not weights by their names")
+    return next((state[key] for key in WRAPPERS if key in state), state)

@@ -17,7 +17,7 @@ from nas.experiment import Experiment
 from nas.network import Network, build
 from nas.registry import require_plugins
 from nas.results.conversion import convert, inputs_of, largest_difference
-from nas.results.exported import Description, read_safetensors
+from nas.results.exported import Description, read_safetensors, told
 from nas.results.figures import figure, with_deviation
 from nas.results.formats import FILES
 from nas.results.records import Record, spread_out
@@ -204,8 +204,9 @@ def _description(run: RunDirectory, record: Record, weights: Path, training: int
 
 
 def _trained(description: Description, weights: Path) -> Network:
-    network = build(description.architecture, description.modalities, description.task)
-    network.load_state_dict(load_file(weights))
+    with told(f"the network of {weights} cannot be rebuilt"):
+        network = build(description.architecture, description.modalities, description.task)
+        network.load_state_dict(load_file(weights))
     return network.eval()
 
 

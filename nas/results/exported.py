@@ -1,7 +1,8 @@
 """Exported networks: one safetensors file that rebuilds a network without its experiment."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from nas.results.formats import WEIGHTS
 from nas.space import Architecture
 
 FORMAT = "nas-1"
+PASSING = "as nas.load(path, plugins=[…]), or to nas.predict with --plugins"
 
 
 @dataclass(frozen=True)
@@ -95,16 +97,30 @@ def load_described(path: Path | str, plugins: Iterable[Path | str] = ()) -> tupl
         )
     description, state = read_safetensors(file)
     require_plugins(plugins)
-    try:
+    with told(f"{file} cannot be rebuilt", description.plugins):
         network = build(description.architecture, description.modalities, description.task)
-    except RequestError as error:
-        needed = ", ".join(description.plugins) or "none"
-        raise RequestError(
-            f"{file} cannot be rebuilt: {error} Plugins of its search: {needed}; "
-            "pass their files as nas.load(path, plugins=[…]), or to nas.predict with --plugins"
-        ) from None
-    network.load_state_dict(state)
+        network.load_state_dict(state)
     return network.eval(), description
+
+
+@contextmanager
+def told(what: str, plugins: Sequence[str] = ()) -> Iterator[None]:
+    """Turns what keeps a stored network from being used into one line, with the plugins it may lack.
+
+    Args:
+        what: What cannot be done, as the beginning of that line.
+        plugins: Those of its search, which whoever uses it has to name.
+
+    Raises:
+        RequestError: A component is not there, or not what it was: a file that it reads is gone, say.
+    """
+    try:
+        yield
+    except (RequestError, ValueError, OSError, RuntimeError) as error:
+        reason = str(error).removesuffix(".")
+        if plugins:
+            reason += f". Plugins of its search: {', '.join(plugins)}; pass their files {PASSING}"
+        raise RequestError(f"{what}: {reason}") from None
 
 
 def read_safetensors(file: Path) -> tuple[Description, dict[str, Any]]:

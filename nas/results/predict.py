@@ -11,7 +11,8 @@ from torch import Tensor
 from nas.datasets.unlabelled import Unlabelled, read_unlabelled
 from nas.errors import RequestError, first_rows
 from nas.modality import Task
-from nas.results.exported import load_described
+from nas.registry import get
+from nas.results.exported import load_described, told
 from nas.results.run_directory import write_atomically
 from nas.training import predict as outputs_on
 
@@ -54,6 +55,8 @@ def predict(
             f"{model} does not say how its data were prepared, because an earlier version has written it; "
             "make it again, with nas.retrain or nas.export"
         )
+    with told(f"the data of {model} cannot be prepared", description.plugins):
+        get("dataset", description.preprocessing.dataset)
     samples = read_unlabelled(description.preprocessing, source, list(network.encoders))
     notes = (*_judge(source, samples, skip), *samples.notes)
     outputs, _ = outputs_on(network, samples.split)

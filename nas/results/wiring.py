@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from safetensors.torch import load_file
 
 from nas.evaluation import untrained
+from nas.results.exported import told
 from nas.results.records import Record
 from nas.results.run_directory import RunDirectory
 from nas.topologies import Edges
@@ -38,11 +39,15 @@ def wirings(run: RunDirectory, record: Record) -> list[Wiring]:
     """Every sparse layer of a trial's network, in the order of the network.
 
     Where the trained weights are not kept, the wiring is that before training.
+
+    Raises:
+        RequestError: The network cannot be rebuilt, because a file that it reads is gone, say.
     """
-    network = untrained(record.architecture, *run.data(), record.seed)
-    start = {name: layer.edges for name, layer in sparse_layers(network)}
-    if run.weights(record.number).exists():
-        network.load_state_dict(load_file(run.weights(record.number)))
+    with told(f"the network of trial {record.number} cannot be rebuilt"):
+        network = untrained(record.architecture, *run.data(), record.seed)
+        start = {name: layer.edges for name, layer in sparse_layers(network)}
+        if run.weights(record.number).exists():
+            network.load_state_dict(load_file(run.weights(record.number)))
     return [
         Wiring(name, start[name], layer.edges, _named(layer.segments, list(network.encoders)))
         for name, layer in sparse_layers(network)

@@ -17,6 +17,7 @@ from nas.network import build, identity, outline
 from nas.objectives import default_objectives
 from nas.registry import available, create, get, load_entry_points, load_plugins
 from nas.results.loggers import Logger
+from nas.search.first_builds import check_encoders
 from nas.search.groups import Groups
 from nas.search.proposals import Proposals
 from nas.space import Architecture, SearchSpace
@@ -88,6 +89,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
     _check_folds(experiment, dataset)
     try:
         space = locate_files(assemble(experiment.space, dataset.modalities), folder)
+        check_encoders(space, dataset.modalities)
     except KeyPathError as error:
         raise KeyPathError(("space", *error.path), error.message) from None
     if "objectives" not in experiment.model_fields_set:
