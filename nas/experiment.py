@@ -22,6 +22,7 @@ from pydantic import (
 from nas.documents import Document, override, parse_value, read_document
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.registry import available, load_entry_points, load_plugins
+from nas.space.assemble import ADD_ONS
 
 Direction = Literal["maximize", "minimize"]
 
@@ -218,7 +219,6 @@ class Validation(_Section):
     groups: str | None = None
 
 
-ADD_ONS = ("modality_dropout", "auxiliary_loss", "gradient_blending", "modulation")
 SETTINGS_OF_TASKS = {  # of settings that do not fit every task
     "label_smoothing": ("classification", "multilabel"),
     "class_weights": ("classification", "multilabel"),
@@ -319,7 +319,8 @@ class Experiment(_Section):
     Args:
         name: Name of the study and of the default run directory.
         data: `{dataset: {options}}`.
-        space: The search space as it stands in its file; see `nas.space.assemble`.
+        space: The search space as it stands in its file; see `nas.space.assemble`. By default all networks,
+            with and without each add-on of their training.
         objectives: Objective components and their directions, in the order of the front's axes.
         search: How the study proposes.
         training: How one network is trained.
@@ -332,7 +333,7 @@ class Experiment(_Section):
 
     name: Name
     data: dict[str, dict[str, Any]]
-    space: dict[str, Any] = {}
+    space: dict[str, Any] = {"training": {"add_ons": "all"}}
     objectives: dict[str, Direction] = Field({"accuracy": "maximize", "parameters": "minimize"}, min_length=1)
     search: Search = Search()
     training: Training = Training()

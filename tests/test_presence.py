@@ -260,6 +260,52 @@ def test_a_set_that_is_not_allowed_is_told_by_its_path():
         space.decisions(architecture("text"))
 
 
+# Add-ons of the training, which let modalities learn side by side
+
+SIDE_BY_SIDE = {"modality_dropout", "auxiliary_loss", "gradient_blending", "modulation"}
+
+
+def test_add_ons_all_searches_every_add_on_of_networks_of_several_modalities():
+    plain, searched = (
+        assemble(DATA, MODALITIES),
+        assemble(DATA | {"training": {"add_ons": "all"}}, MODALITIES),
+    )
+    alone = sum(len(point["encoders"]) == 1 for point in plain.points())
+    assert searched.size == 2 ** len(SIDE_BY_SIDE) * (plain.size - alone) + alone
+    for point in searched.points():
+        assert set(point.get("training", {})) == (SIDE_BY_SIDE if len(point["encoders"]) > 1 else set())
+        assert point in searched
+
+
+def test_a_setting_beside_add_ons_is_its_own_and_what_others_pin_is_left_out():
+    training = {"add_ons": "all", "auxiliary_loss": {"choice": [0.0, 1.0]}, "learning_rate": 0.01}
+    space = assemble(DATA | {"training": training}, MODALITIES, without=["modulation"])
+    written = space.to_data()["training"]
+    assert set(written) == SIDE_BY_SIDE - {"modulation"} | {"learning_rate"}
+    assert written["auxiliary_loss"] == {"choice": [0.0, 1.0]}
+    assert assemble(space.to_data(), MODALITIES).to_data() == space.to_data()
+    alone = space.draw(lambda path, domain: list(domain)[-1] if path != "present.image" else True)
+    assert (len(alone["encoders"]), dict(alone["training"])) == (1, {"learning_rate": 0.01})
+
+
+def test_add_ons_may_be_listed_and_none_are_searched_of_data_with_one_modality():
+    one = {"image": MODALITIES["image"]}
+    listed = assemble(DATA | {"training": {"add_ons": ["modulation"]}}, MODALITIES)
+    assert listed.to_data()["training"] == {"modulation": {"choice": ["none", "ogm_ge"]}}
+    assert "training" not in assemble({"training": {"add_ons": "all"}}, one).to_data()
+
+
+@pytest.mark.parametrize(
+    "given", ["some", ["modality_dropout", "mixup"], {"modulation": True}, [["modulation"]]]
+)
+def test_what_add_ons_cannot_be_is_told_with_what_they_can(given):
+    with pytest.raises(
+        KeyPathError, match="give all, or a list of modality_dropout, auxiliary_loss"
+    ) as caught:
+        assemble(DATA | {"training": {"add_ons": given}}, MODALITIES)
+    assert caught.value.path == ("training", "add_ons")
+
+
 # Samplers
 
 EITHER = (True, False)
@@ -281,7 +327,8 @@ SPACE = SearchSpace(
             "training": assemble(
                 {"training": {"weight_decay": {"float": [1e-6, 1.0], "log": True}}}, MODALITIES
             ).root.children["training"],
-        }
+        },
+        of_several=frozenset({"fusion"}),
     ),
     Presence(dict.fromkeys("abc", EITHER)),
 )

@@ -88,7 +88,8 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
     dataset: Dataset = _component("dataset", experiment.data, ("data",))
     _check_folds(experiment, dataset)
     try:
-        space = locate_files(assemble(experiment.space, dataset.modalities), folder)
+        without = _add_ons_left_out(experiment.training, dataset.task)
+        space = locate_files(assemble(experiment.space, dataset.modalities, without), folder)
         check_encoders(space, dataset.modalities)
     except KeyPathError as error:
         raise KeyPathError(("space", *error.path), error.message) from None
@@ -229,6 +230,12 @@ def _check_setting(name: str, task: Task, path: tuple[str, ...]) -> None:
             path,
             f"{name} is for {' and '.join(tasks)}, and the task of the data is {task.kind}; leave it out",
         )
+
+
+def _add_ons_left_out(training: Training, task: Task) -> list[str]:
+    """What `add_ons: all` does not search: add-ons that the experiment pins or that do not fit the task."""
+    unfit = [name for name, tasks in SETTINGS_OF_TASKS.items() if task.kind not in tasks]
+    return [*training.add_ons, *unfit]
 
 
 def _check_training(space: SearchSpace, experiment: Experiment, task: Task) -> None:

@@ -1,6 +1,6 @@
 """From the data of a space file to a `SearchSpace`, with the registry's components filled in."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -26,6 +26,14 @@ from nas.space.search_space import Fixed, Group, Node, SearchSpace, Select
 
 SLOTS = ("dim", "present", "stand_in", "encoders", "connector", "fusion", "head", "training")
 STAND_INS = Choice("zero", "learned")
+# Without and with each of what lets modalities learn side by side; see `docs/tasks.md` for what they add.
+ADD_ONS = {
+    "modality_dropout": Choice(0.0, 0.2),
+    "auxiliary_loss": Choice(0.0, 0.3),
+    "gradient_blending": Choice("none", "offline"),
+    "modulation": Choice("none", "ogm_ge"),
+}
+OF_SEVERAL = frozenset({"connector", "fusion", "modulation_alpha", *ADD_ONS})
 DIM = Int(16, 128, log=True)
 # Settings that leave the shape of the training alone: networks that differ in them train together.
 FUSIBLE_SETTINGS = frozenset(
@@ -61,13 +69,16 @@ class Slot:
     misfit: Misfit = lambda component: None
 
 
-def assemble(data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) -> SearchSpace:
+def assemble(
+    data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], without: Collection[str] = ()
+) -> SearchSpace:
     """Read a search space; what the data leave out comes from the components.
 
     Args:
         data: A mapping of slots, as in a file of `search_spaces/`. A component slot that is left
-            out is a choice among all components that fit; so `{}` is the space of everything.
+            out is a choice among all components that fit; so `{}` is the space of all networks.
         modalities: The dataset's modalities, which decide what fits.
+        without: Add-ons of the training that `add_ons: all` leaves out.
 
     Raises:
         KeyPathError: A key, value, domain or component is not allowed; names its key path.
@@ -90,17 +101,11 @@ def assemble(data: Mapping[str, Any], modalities: Mapping[str, ModalitySpec]) ->
         slots["fusion"] = _component(data.get("fusion", EVERYTHING), fusion, ("fusion",))
     if "stand_in" in data:
         slots["stand_in"] = _stand_in(data["stand_in"])
-    training = _mapping(data.get("training", {}), ("training",))
+    training = _with_add_ons(data.get("training", {}), without if len(names) > 1 else ADD_ONS)
     if training:
-        slots["training"] = Group(
-            {
-                str(name): _fusible(
-                    _hyper_parameter(value, ("training", str(name))), name in FUSIBLE_SETTINGS
-                )
-                for name, value in training.items()
-            }
-        )
-    return SearchSpace(Group({name: slots[name] for name in SLOTS if name in slots}), presence)
+        slots["training"] = _training(training)
+    ordered = {name: slots[name] for name in SLOTS if name in slots}
+    return SearchSpace(Group(ordered, of_several=OF_SEVERAL), presence)
 
 
 EVERYTHING = {"choice": "all"}
@@ -175,6 +180,27 @@ def _fusion_misfit(component: type, counts: Sequence[int]) -> str | None:
         if not low <= count <= (high or count):
             return f"takes {wanted} modalities, and there are {count}"
     return None
+
+
+def _with_add_ons(data: Any, without: Collection[str]) -> dict[str, Any]:
+    """The settings of the slot `training`, each add-on that `add_ons` asks for as a choice of its own."""
+    given = dict(_mapping(data, ("training",)))
+    chosen = given.pop("add_ons", [])
+    if chosen == ALL:
+        chosen = [name for name in ADD_ONS if name not in without]
+    if not isinstance(chosen, list) or not set(map(str, chosen)) <= set(ADD_ONS):
+        raise KeyPathError(
+            ("training", "add_ons"), f"{chosen!r} is not allowed; give all, or a list of {', '.join(ADD_ONS)}"
+        )
+    return {name: ADD_ONS[name].to_data() for name in chosen} | given
+
+
+def _training(settings: Mapping[str, Any]) -> Group:
+    children = {
+        name: _fusible(_hyper_parameter(value, ("training", name)), name in FUSIBLE_SETTINGS)
+        for name, value in settings.items()
+    }
+    return Group(children, of_several=OF_SEVERAL)
 
 
 def _component(data: Any, slot: Slot, path: Path) -> Select:

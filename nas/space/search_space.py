@@ -18,8 +18,6 @@ from nas.space.architecture import Architecture
 from nas.space.domains import Choice, Domain, Expression, Float, Value
 from nas.space.presence import Presence, used
 
-JOINT = ("connector", "fusion")  # slots that only a network of several modalities has
-
 
 @dataclass(frozen=True)
 class Fixed:
@@ -36,10 +34,12 @@ class Group:
         children: The parts.
         over_modalities: Names of those whose values name modalities, by their number in the dataset: a
             network that uses fewer has them over those alone.
+        of_several: Names of those that a network of one modality out of several does not have.
     """
 
     children: Mapping[str, "Node"]
     over_modalities: frozenset[str] = frozenset()
+    of_several: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -166,21 +166,28 @@ class SearchSpace:
     def _restricted(self, chosen: Sequence[str]) -> Group:
         """The slots of networks that use these modalities alone."""
         assert self.presence is not None
-        modalities, slots = self.presence.modalities, dict(self.root.children)
+        modalities = self.presence.modalities
         if len(chosen) == len(modalities):
             return self.root
-        encoders = slots["encoders"]
+        encoders = self.root.children["encoders"]
         assert isinstance(encoders, Group)
-        slots["encoders"] = Group(
-            {name: encoders.children[name] for name in chosen if name in encoders.children}
-        )
+        own = Group({name: encoders.children[name] for name in chosen if name in encoders.children})
+        root = replace(self.root, children=dict(self.root.children) | {"encoders": own})
         numbers = [number for number, name in enumerate(modalities) if name in chosen]
-        for name in slots.keys() & set(JOINT):
-            if len(chosen) == 1:
-                del slots[name]
-            else:
-                slots[name] = _among(slots[name], numbers)
-        return Group({"present": Fixed({name: name in chosen for name in modalities})} | slots)
+        root = _alone(root) if len(chosen) == 1 else _group_among(root, numbers)
+        present = {"present": Fixed({name: name in chosen for name in modalities})}
+        return Group(present | dict(root.children))
+
+
+def _alone(group: Group) -> Group:
+    """The parts of a network of one modality; no group is left without any."""
+    parts = {
+        name: _alone(child) if isinstance(child, Group) else child
+        for name, child in group.children.items()
+        if name not in group.of_several
+    }
+    left = {name: part for name, part in parts.items() if part != Group({})}
+    return replace(group, children=left)
 
 
 def _among(node: Node, numbers: Sequence[int]) -> Node:
