@@ -134,11 +134,13 @@ def measure(
     }
 
 
-def accuracy(network: Network, dataset: nas.Dataset, missing: str | None = None) -> float:
-    """Share of the test split that is predicted right, without one modality if it is named."""
-    split = dataset.splits["test"]
+def accuracy(
+    network: Network, dataset: nas.Dataset, missing: str | None = None, split: str = "test"
+) -> float:
+    """Share of a split that is predicted right, without one modality if it is named."""
+    samples = dataset.splits[split]
     present = torch.tensor([name != missing for name in dataset.modalities])
-    outputs, labels = predict(network, split if missing is None else _Without(split, present))
+    outputs, labels = predict(network, samples if missing is None else _Without(samples, present))
     return float((outputs.argmax(1) == labels).float().mean())
 
 

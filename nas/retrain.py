@@ -39,7 +39,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--baselines",
         action="store_true",
-        help="also each modality alone and late fusion, with the encoders of the best member of the front",
+        help="also each modality alone and late fusion, with the encoders of the best networks that use them",
     )
     parser.add_argument(
         "--beside",

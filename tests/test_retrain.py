@@ -17,8 +17,9 @@ from nas import retrain
 from nas.datasets import JoinedSplit, TensorSplit
 from nas.evaluation import Evaluator
 from nas.registry import load_plugins
-from nas.results import robustness
+from nas.results import robustness, subjects
 from nas.results.figures import figure, with_deviation
+from nas.results.records import COMPLETE, History, Record
 from nas.results.retrained import Retrained, Training, agreement, read_all, spread
 from nas.results.robustness import accuracy
 from nas.results.run_directory import RunDirectory
@@ -235,6 +236,33 @@ def test_the_front_is_retrained_beside_late_fusion_another_run_and_a_fixed_netwo
     assert list(kept["image alone"].subject.architecture["encoders"]) == ["image"]
     assert kept["fixed"].subject.architecture["training"]["learning_rate"] == 0.01
     assert kept["fixed"].epochs == 1
+
+
+def test_baselines_have_the_encoders_of_the_best_networks_that_use_them(run, monkeypatch):
+    def candidate(number, accuracy, widths, **training):
+        present = {name: name in widths for name in ("image", "text")}
+        encoders = {name: {"mlp": {"width": width}} for name, width in widths.items()}
+        tree = {"dim": 8, "present": present, "encoders": encoders, "training": training}
+        values = {"accuracy": accuracy, "parameters": 10.0 + number}
+        return Record(number, 0, Architecture(tree), COMPLETE, number, told=number, values=values)
+
+    add_ons = {"learning_rate": 0.01, "auxiliary_loss": 0.3}
+    records = [
+        candidate(0, 0.6, {"image": 2, "text": 3}, **add_ons),
+        candidate(1, 0.9, {"image": 4}, **add_ons),
+        candidate(2, 0.7, {"text": 5}),
+    ]
+    history = History(records, {"accuracy": "maximize", "parameters": "minimize"})
+    monkeypatch.setattr(subjects, "read_history", lambda run: history)
+    image, text, late = subjects.baselines(run)
+    assert [image.label, text.label, late.label] == ["image alone", "text alone", "late fusion"]
+    widths = [
+        {name: encoder["mlp"]["width"] for name, encoder in subject.architecture["encoders"].items()}
+        for subject in (image, text, late)
+    ]
+    assert widths == [{"image": 4}, {"text": 5}, {"image": 4, "text": 5}]
+    assert dict(image.architecture["training"]) == {"learning_rate": 0.01}
+    assert dict(late.architecture["training"]) == add_ons
 
 
 def test_the_first_training_says_what_the_network_rests_on_and_the_report_shows_it(run, number):

@@ -13,8 +13,7 @@ from nas.results.records import Candidate, History, Record
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
 from nas.space import Architecture
-from nas.space.assemble import assemble
-from nas.space.presence import used
+from nas.space.assemble import OF_SEVERAL, assemble
 
 
 @dataclass(frozen=True)
@@ -93,23 +92,37 @@ def front(run: RunDirectory) -> list[Subject]:
 
 
 def baselines(run: RunDirectory) -> list[Subject]:
-    """Each modality alone, and late fusion of them all, with the encoders of the best member of the front.
+    """Each modality alone, and late fusion of all, each with the encoder of the best network that uses it.
 
-    A modality that this member leaves out is in neither.
+    Width and training are those of the best member of the front; a modality alone has no add-ons, as in
+    the search.
+
+    Raises:
+        RequestError: The run has no front.
     """
     best = _best(run).to_data()
     modalities, _ = run.data()
-    shared = {slot: content for slot, content in best.items() if slot in ("dim", "training")}
-    shared["head"] = {"linear": {}}
-    encoders = {name: best["encoders"][name] for name in used(best, modalities)}
-    alone = [
-        Subject(f"{name} alone", _using([name], modalities, shared | {"encoders": {name: encoder}}))
-        for name, encoder in encoders.items()
-    ]
+    encoders = _encoders(run, modalities)
+    shared = {"dim": best["dim"], "head": {"linear": {}}}
+    training = best.get("training", {})
+    own = {name: value for name, value in training.items() if name not in OF_SEVERAL}
+    alone = []
+    for name, encoder in encoders.items():
+        tree = shared | {"training": own, "encoders": {name: encoder}}
+        alone.append(Subject(f"{name} alone", _using([name], modalities, tree)))
     if len(encoders) == 1:
         return alone
-    late = shared | {"encoders": encoders, "connector": {"none": {}}, "fusion": {"late": {}}}
-    return [*alone, Subject("late fusion", _using(encoders, modalities, late))]
+    late = {"training": training, "encoders": encoders, "connector": {"none": {}}, "fusion": {"late": {}}}
+    return [*alone, Subject("late fusion", _using(encoders, modalities, shared | late))]
+
+
+def _encoders(run: RunDirectory, modalities: Iterable[str]) -> dict[str, Any]:
+    """By modality the encoder of the best network that uses it; of one that no network uses there is none."""
+    history = read_history(run)
+    found: dict[str, Any] = {}
+    for candidate in sorted(history.candidates, key=lambda candidate: history.losses(candidate.values)):
+        found = candidate.architecture.to_data()["encoders"] | found
+    return {name: found[name] for name in modalities if name in found}
 
 
 def _using(names: Collection[str], modalities: Iterable[str], tree: dict[str, Any]) -> Architecture:
@@ -152,7 +165,7 @@ def _best(run: RunDirectory) -> Architecture:
     members = history.front()
     if not members:
         raise RequestError(f"{run.path} has no front yet: no trial is complete")
-    return min(members, key=lambda member: history.losses(member.values)[0]).architecture
+    return min(members, key=lambda member: history.losses(member.values)).architecture
 
 
 def _check_comparable(experiment: Experiment, other: Experiment, path: Path) -> None:
