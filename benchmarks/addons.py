@@ -33,6 +33,7 @@ ADD_ONS: dict[str, dict[str, Any]] = {
     "both": {"auxiliary_loss": 0.3, "modality_dropout": 0.2},
     "gradient_blending: offline": {"gradient_blending": "offline"},
     "modulation: ogm_ge": {"modulation": "ogm_ge"},
+    "modality_dropout: 0.2, stand_in: learned": {"modality_dropout": 0.2, "stand_in": "learned"},
 }
 MEASURES = ("test_accuracy", "worst_missing_accuracy")
 
@@ -47,20 +48,24 @@ def main() -> None:
     dataset = nas.load_dataset("avt_digits")
     lines = _known(arguments.out)
     for add_on, settings in ADD_ONS.items():
+        stand_in = settings.pop("stand_in", "zero")
         training = Training(epochs=arguments.epochs, learning_rate=5e-3, **settings)
         for fusion in FUSIONS:
             if (fusion, add_on) not in lines:
-                rows = [measured(dataset, fusion, training, seed) for seed in range(arguments.seeds)]
+                slots = {"fusion": {fusion: {}}, "stand_in": stand_in}
+                rows = [measured(dataset, slots, training, seed) for seed in range(arguments.seeds)]
                 lines[fusion, add_on] = _line(fusion, add_on, np.array(rows))
                 write(lines[fusion, add_on], arguments.out)
     for add_on in list(ADD_ONS)[1:]:
         write({"add_on": add_on} | dict(gains(lines, add_on)), None)
 
 
-def measured(dataset: nas.Dataset, fusion: str, training: Training, seed: int) -> tuple[float, float]:
+def measured(
+    dataset: nas.Dataset, slots: dict[str, Any], training: Training, seed: int
+) -> tuple[float, float]:
     """Accuracy on the test split, and without the modality that is missed most."""
     tree = {"dim": DIM, "encoders": ENCODERS, "connector": {"none": {}}, "head": {"linear": {}}}
-    architecture = nas.Architecture(tree | {"fusion": {fusion: {}}})
+    architecture = nas.Architecture(tree | slots)
     network = untrained(architecture, dataset.modalities, dataset.task, seed)
     train(network, dataset.splits["train"], dataset.splits["validation"], training, seed)
     return accuracy(network, dataset), min(accuracy(network, dataset, name) for name in ENCODERS)

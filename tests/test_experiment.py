@@ -86,7 +86,8 @@ def test_what_is_left_out_has_the_defaults_of_the_documentation(write):
     assert experiment.search.sampler == {"tpe": {}}
     assert experiment.search.pruner == {"none": {}}
     assert experiment.execution.backend == "local"
-    assert experiment.space == experiment.constraints == {}
+    assert experiment.space == {"training": {"add_ons": "all"}}
+    assert experiment.constraints == {}
     assert load(write("data: avt_digits\nsearch:\nplugins:\nspace:\n")) == experiment
 
 
