@@ -16,6 +16,7 @@ from nas.datasets import Batch, Dataset, Split
 from nas.datasets.folds import folds
 from nas.errors import TrialError
 from nas.experiment import Training, Validation, excess
+from nas.files import written_whole
 from nas.modality import ModalitySpec, Task
 from nas.network import Network, build
 from nas.objectives import Context
@@ -422,9 +423,8 @@ class _UnderWay:
             return
         if self.settings.encoders == "joint":
             state = {"of": self._identity, "epochs": self.epochs, "training": epoch.state()}
-            part = file.with_name(f"{file.name}.part")
-            torch.save(state, part)
-            part.replace(file)
+            with written_whole(file) as stream:
+                torch.save(state, stream)
 
     def _kept(self) -> dict[str, Any]:
         """What an earlier attempt has kept; nothing where it is of another trial, or damaged."""
@@ -433,7 +433,7 @@ class _UnderWay:
             return {}
         try:
             state: dict[str, Any] = torch.load(file, "cpu", weights_only=True)
-        except Exception:  # a machine that lost its power leaves damaged files, which raise anything
+        except Exception:  # a damaged file raises anything
             return {}
         return state if state["of"] == self._identity else {}
 

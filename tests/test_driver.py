@@ -224,6 +224,15 @@ def test_weights_that_a_running_trial_has_just_saved_are_not_those_of_a_loser(st
     assert study.run.weights(1).exists()
 
 
+def test_what_was_told_is_secured_again_and_again(study, monkeypatch):
+    secured = []
+    monkeypatch.setattr("nas.search.driver.TABLES_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("nas.results.pace.PATIENCE", 0)
+    monkeypatch.setattr(study, "secure", lambda: secured.append(study.history.records[-1].state))
+    search(study, Scripted({}), trials=1)
+    assert secured[-1] == COMPLETE
+
+
 # Groups
 
 

@@ -1,6 +1,7 @@
 """The run directory: the files of the contract, each with what it promises."""
 
 import json
+import os
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from nas.experiment import Experiment, Training, load_experiment
 from nas.registry import load_plugins
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.stored import read_history
+from nas.search.executors import CHECKPOINT
 from nas.search.setup import prepare
 from nas.seeds import derive
 from nas.space import Architecture
@@ -200,11 +202,28 @@ def test_a_file_that_cannot_be_written_in_whole_stays_as_it_was(tmp_path, monkey
     assert [path.name for path in file.parent.iterdir()] == ["file.txt"]
 
 
+def test_the_content_of_a_file_is_on_the_disk_before_it_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
+    file, order = tmp_path / "file.txt", []
+
+    def synced(handle):
+        order.append(f"synced {os.fstat(handle).st_size}")
+
+    def replaced(source, target):
+        order.append("replaced")
+
+    monkeypatch.setattr("os.fsync", synced)
+    monkeypatch.setattr("os.replace", replaced)
+    write_atomically(file, "new")
+    assert order == ["synced 3", "replaced"]
+
+
 def test_what_a_kill_leaves_half_written_is_gone_when_the_run_goes_on(tmp_path):
     run = RunDirectory(tmp_path)
     run.append_event("asked", trial=0)
     run.trial(0).mkdir(parents=True)
-    for name in (".lock", ".trials.csv.x1y2z3", "trials/0/.weights.safetensors.x1y2z3"):
+    kept = {"events.jsonl", ".lock", CHECKPOINT}
+    halves = ".trials.csv.x1y2z3.part", "trials/0/.weights.safetensors.x1y2z3.part"
+    for name in (".lock", f"trials/0/{CHECKPOINT}", *halves):
         (tmp_path / name).write_text("half")
     run.mend_events()
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"events.jsonl", ".lock"}
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == kept

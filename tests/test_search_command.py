@@ -28,6 +28,7 @@ from searches import (
 )
 
 from nas.search.__main__ import main
+from nas.search.executors import CHECKPOINT
 
 
 def states(run):
@@ -173,7 +174,8 @@ def test_a_killed_driver_loses_nothing_that_had_ended_and_takes_its_workers_with
     finished_search, tmp_path, capsys
 ):
     experiment, run = write_search(tmp_path), tmp_path / "run"
-    with held_search(experiment, run) as process:
+    kept = "--set", "execution.checkpoint_every=1"
+    with held_search(experiment, run, *kept) as process:
         assert main([str(experiment), "--run-dir", str(run), "--resume"]) == 2
         assert "another process is working in" in capsys.readouterr().err
         pids = workers(process.pid)
@@ -184,8 +186,11 @@ def test_a_killed_driver_loses_nothing_that_had_ended_and_takes_its_workers_with
     assert states(run)[-1] == TrialState.RUNNING
     told = results_told(run)
     assert len(told) >= 2
-    again = search(experiment, run, "--resume")
+    [state] = run.rglob(CHECKPOINT)
+    [epoch] = (state.parent / "metrics.jsonl").read_text().splitlines()
+    again = search(experiment, run, "--resume", *kept)
     assert again.returncode == 0, again.stderr
+    assert (state.parent / "metrics.jsonl").read_text().startswith(epoch)  # the time too: not trained again
     assert results(run) == results(finished_search / "run")
     assert {number: results_told(run)[number] for number in told} == told
     assert len(states(run)) == TRIALS

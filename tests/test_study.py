@@ -1,6 +1,7 @@
 """The study: what is asked and told is stored at once, and comes back as it was."""
 
 import json
+import shutil
 
 import optuna
 import pytest
@@ -241,6 +242,22 @@ def test_an_event_that_is_half_written_is_cut_off_and_the_rest_stays(run):
     assert run.events_file.read_bytes() == whole
     run.append_event("asked", trial=1)
     assert [line["trial"] for line in events(run)] == [0, 0, 1]
+
+
+def test_what_was_told_is_in_the_file_that_a_power_cut_leaves_once_it_is_secured(run, reopen, tmp_path):
+    study = reopen()
+    study.secure()
+    study.tell(study.ask().number, VALUES, 1.0)
+    assert after_a_power_cut(run, tmp_path / "before.db") == []
+    study.secure()
+    [trial] = after_a_power_cut(run, tmp_path / "after.db")
+    assert trial.values == [VALUES[name] for name in OBJECTIVES]
+
+
+def after_a_power_cut(run, copy):
+    """The trials in a copy of the database without its log, which no disk has waited for."""
+    shutil.copy(run.database, copy)
+    return optuna.load_study(study_name="mine", storage=f"sqlite:///{copy}").trials
 
 
 def test_a_closed_study_is_one_file(run, reopen):

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import RequestError
+from nas.files import PART, written_whole
 
 VERSION = 4
 DIGEST_BYTES = 16
@@ -155,13 +156,8 @@ class Pack:
 
 
 def _write(file: Path, write: Callable[[Any], Any]) -> None:
-    for leftover in file.parent.glob(f".{file.name}.*.tmp"):
+    for leftover in file.parent.glob(f".{file.name}.*{PART}"):
         if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:  # by a process that was killed
             leftover.unlink(missing_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            write(stream)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(file) as stream:
+        write(stream)

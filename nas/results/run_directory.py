@@ -7,8 +7,6 @@ import csv
 import fcntl
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -19,6 +17,7 @@ import yaml
 
 from nas.errors import RequestError
 from nas.experiment import Experiment
+from nas.files import LEFTOVERS, written_whole
 from nas.modality import ModalitySpec, Preprocessing, Task
 from nas.results.belonging import certainty, margins
 from nas.results.records import Candidate, History, Record
@@ -211,7 +210,7 @@ class RunDirectory:
 
     def mend_events(self) -> None:
         """Remove what a kill left half-written: a last line of the events, and temporary files."""
-        for pattern in (".*.*", "trials/*/.*.*"):
+        for pattern in (LEFTOVERS, f"trials/*/{LEFTOVERS}"):
             for leftover in self.path.glob(pattern):
                 leftover.unlink(missing_ok=True)
         if not self.events_file.exists():
@@ -255,18 +254,10 @@ class RunDirectory:
         write_atomically(self.path / "pareto.json", json.dumps(members, indent=1))
 
 
-def write_atomically(file: Path, content: str | bytes) -> None:
-    """Write a file so that it is there in whole or not at all; its folder is made where missing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def write_atomically(file: Path, content: str | bytes, durable: bool = True) -> None:
+    """Write a file so that it is there in whole or not at all; see `nas.files.written_whole`."""
+    with written_whole(file, durable) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def _remove_empty(made: list[Path]) -> None:

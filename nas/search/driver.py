@@ -68,6 +68,7 @@ def drive(
             if tables.due:
                 with tables.timed():
                     run.write_tables(study.history)
+                    study.secure()
     finally:
         session.end()
     return session.reason

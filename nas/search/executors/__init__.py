@@ -15,6 +15,7 @@ from nas.space import Architecture
 
 __all__ = [
     "CHECKPOINT",
+    "METRICS",
     "Completed",
     "Executor",
     "Failed",
@@ -25,6 +26,7 @@ __all__ = [
     "open_executor",
 ]
 
+METRICS = "metrics.jsonl"  # of the epochs of a trial, in its folder
 CHECKPOINT = ".checkpoint.pt"  # the state of a trial that is not over, in its folder
 
 

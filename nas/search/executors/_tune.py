@@ -30,7 +30,7 @@ from nas.errors import TrialError
 from nas.experiment import Experiment
 from nas.registry import import_plugin, load_entry_points, plugin_files
 from nas.results.run_directory import write_atomically
-from nas.search.executors import CHECKPOINT, Completed, Failed, Job, Progress, Report
+from nas.search.executors import CHECKPOINT, METRICS, Completed, Failed, Job, Progress, Report
 from nas.search.executors._worker import prepare, report, run, watch_memory
 
 Files = Mapping[str, bytes]
@@ -247,7 +247,8 @@ class StudyScheduler(FIFOScheduler):
         folders = {job.number: job.folder for job in group.jobs}
         for number, contents in files.items():
             for name, content in contents.items():
-                write_atomically(folders[number] / name, content)
+                # The metrics come with every epoch, and Tune's loop waits for no disk.
+                write_atomically(folders[number] / name, content, durable=name != METRICS)
 
 
 class Clock(tune.Callback):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import TrialError, disk_is_full
-from nas.search.executors import CHECKPOINT, Completed, Failed, Job, Measured, Progress, Report
+from nas.search.executors import CHECKPOINT, METRICS, Completed, Failed, Job, Measured, Progress, Report
 
 if TYPE_CHECKING:
     from nas.evaluation import Evaluation, Evaluator, Trial
@@ -157,7 +157,7 @@ def _trial(evaluator: "Evaluator", job: Job, connection: Connection, files: Exit
 
     job.folder.mkdir(parents=True, exist_ok=True)
     epochs = evaluator.settings(job.architecture).epochs
-    file = files.enter_context((job.folder / "metrics.jsonl").open("w", encoding="utf-8"))
+    file = files.enter_context((job.folder / METRICS).open("w", encoding="utf-8"))
 
     def on_measured(values: Mapping[str, float]) -> None:
         connection.send(("measured", job.number, dict(values)))
