@@ -280,6 +280,8 @@ def test_the_first_training_says_what_the_network_rests_on_and_the_report_shows_
     section = page.partition(f"What trial {number} rests on")[2].partition("</details>")[0]
     for title in ("What each modality contributes", "Every subset", "A modality is noisy", "Confusion"):
         assert title in section
+    for curves, across in (("missing", "share of the samples without it"), ("noisy", "noise")):
+        assert f'alt="A modality is {curves}: accuracy, over {across}"' in section
     assert f"<td>{figure(tested)}</td>" in section
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import nas
-from nas.datasets import load_dataset
+from nas.datasets import TensorSplit, load_dataset
 from nas.registry import load_plugins
 from nas.results.robustness import (
     accuracy,
@@ -132,3 +132,19 @@ def test_gate_weights_by_class_are_means_over_the_samples_of_the_class(dataset, 
         assert found[name]["image"] == pytest.approx(expected, rel=1e-5)
     concat = nas.build(TREE | {"fusion": {"concat": {}}}, dataset.modalities, dataset.task)
     assert gates_by_class(concat, split) is None
+
+
+def test_attention_weighs_a_modality_by_how_much_those_that_are_there_look_at_it(dataset):
+    network = nas.build(TREE | {"fusion": {"attention": {}}}, dataset.modalities, dataset.task, seed=1)
+    whole = dataset.splits["train"]
+    present = torch.ones(len(whole), 2, dtype=torch.bool)
+    present[::3, 1] = False
+    split = TensorSplit(whole.inputs, whole.labels, whole.masks, present)
+    found = gates_by_class(network, split)
+    with torch.no_grad():
+        looks = network.eval()(split.inputs, split.masks, present, return_gates=True)[1]["weights"]
+    for label, name in enumerate(dataset.task.classes):
+        rows = (split.labels == label).nonzero().flatten().tolist()
+        seen = [np.mean([looks[row, m, 0] for m in range(2) if present[row, m]]) for row in rows]
+        assert found[name]["image"] == pytest.approx(np.mean(seen), rel=1e-5)
+        assert sum(found[name].values()) == pytest.approx(1)

@@ -1,21 +1,24 @@
 """What the report shows of one sparse layer: pictures, and measures before and after training."""
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from matplotlib.figure import Figure
-
 from nas.results.figures import NOTHING, figure
-from nas.results.plots import circle_picture, course_picture, degree_picture, mask_picture, png
+from nas.results.plots import (
+    Picture,
+    circle_picture,
+    course_picture,
+    degree_picture,
+    embedded,
+    mask_picture,
+)
 from nas.results.records import Record
 from nas.results.run_directory import RunDirectory
 from nas.results.wiring import Wiring, wirings
 
 Row: TypeAlias = tuple[str, str, str]
 
-DPI = 80  # a page holds many pictures
 MEASURES = {
     "edges": "edges",
     "density": "density",
@@ -27,19 +30,6 @@ MEASURES = {
     "cross_modal_share": "edges across modalities",
     "exploration": "explored positions",
 }
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture inside a page.
-
-    Args:
-        png: Its file in base64.
-        alt: What it shows, in words.
-    """
-
-    png: str
-    alt: str
 
 
 @dataclass(frozen=True)
@@ -68,10 +58,10 @@ def layers(run: RunDirectory, record: Record) -> list[Layer]:
 
 def _pictures(wiring: Wiring, epochs: Sequence[Mapping[str, Any]]) -> Iterator[Picture]:
     name = wiring.layer
-    yield _picture(mask_picture(wiring), _words_of_mask(wiring))
+    yield embedded(mask_picture(wiring), _words_of_mask(wiring))
     circle = circle_picture(wiring)
     legend = ", ".join(text.get_text() for text in circle.legends[0].get_texts())
-    yield _picture(circle, f"Graph of {name} on a circle; joined pairs: {legend}")
+    yield embedded(circle, f"Graph of {name} on a circle; joined pairs: {legend}")
     degrees = {
         moment: measures[name]["degree_histogram"]
         for row in epochs
@@ -80,15 +70,11 @@ def _pictures(wiring: Wiring, epochs: Sequence[Mapping[str, Any]]) -> Iterator[P
     }
     if len(degrees) == 2:
         words = "; ".join(f"{moment}: {_words_of_degrees(counts)}" for moment, counts in degrees.items())
-        yield _picture(degree_picture(**degrees), f"Degrees of {name}; {words}")
+        yield embedded(degree_picture(**degrees), f"Degrees of {name}; {words}")
     courses = course_picture(name, epochs, list(wiring.segments or ()))
     if courses:
         kinds = ", ".join(axes.get_ylabel() for axes in courses.axes)
-        yield _picture(courses, f"Course of {name} over {len(epochs)} epochs: {kinds}")
-
-
-def _picture(drawn: Figure, alt: str) -> Picture:
-    return Picture(base64.b64encode(png(drawn, DPI, small=True)).decode(), alt)
+        yield embedded(courses, f"Course of {name} over {len(epochs)} epochs: {kinds}")
 
 
 def _words_of_mask(wiring: Wiring) -> str:

@@ -268,7 +268,7 @@ def _again(run: RunDirectory, experiment: Experiment) -> dict[str, Any]:
     again = ["python", "-m", "nas.search", str(run.experiment_file), "--run-dir", f"{run.path}-again"]
     return {
         "again": shlex.join(again),
-        "commands": f"python -m nas.retrain {path} --trial N\n"
+        "commands": f"python -m nas.retrain {path} --trial N --baselines\n"
         f"python -m nas.export {path} --trial N --retrained --format safetensors -o model\n"
         f"{predicts}python -m nas.dashboard {path}",
         "seed": experiment.search.seed,

@@ -113,12 +113,13 @@ def read(run: RunDirectory, subject: Subject) -> Retrained | None:
 
 
 def read_all(run: RunDirectory, history: History) -> list[Retrained]:
-    """All networks that have been trained again, those of the run's history first, by number."""
+    """All networks that have been trained again, those of the run's history first."""
     numbers = sorted(int(file.parent.name) for file in run.path.glob("trials/*/retrained.json"))
     others = []
     for file in sorted(run.path.glob("retrained/*/retrained.json")):
         data = json.loads(file.read_text(encoding="utf-8"))
         others.append(Subject(data["label"], Architecture(data["architecture"])))
+    others.sort(key=lambda subject: subject.label)
     found = (read(run, subject) for subject in [*trials(run, numbers, history), *others])
     return [retrained for retrained in found if retrained]
 

@@ -183,7 +183,8 @@ def gates_by_class(network: Network, split: Split) -> dict[str, dict[str, float]
     """Mean weight of every modality in the fusion, by the class of the samples.
 
     Weights of a fusion that has them for every modality, `(M, B)` or `(M, B, d)`, are averaged over the
-    dimensions. None for a fusion that has none, or others, and for a task that is no classification.
+    dimensions; those of attention between modalities, `(B, M, M)`, over the modalities that look. None for
+    a fusion that has none, or others, and for a task that is no classification.
     """
     if network.task.kind != "classification":
         return None
@@ -194,10 +195,10 @@ def gates_by_class(network: Network, split: Split) -> dict[str, dict[str, float]
         for indices in torch.arange(len(split)).split(512):
             batch = split.batch(indices).to(device)
             _, gates = network(batch.inputs, batch.masks, batch.present, return_gates=True)
-            weights = gates["weights"]
-            if weights is None or weights.shape[:2] != (len(network.encoders), len(indices)):
+            weights = _weights_of_modalities(gates["weights"], len(network.encoders), len(indices))
+            if weights is None:
                 return None
-            found.append(weights.flatten(2).mean(2) if weights.dim() > 2 else weights)
+            found.append(weights)
             labels.append(batch.labels)
     weights, classes = torch.cat(found, 1), torch.cat(labels)
     return {
@@ -206,6 +207,18 @@ def gates_by_class(network: Network, split: Split) -> dict[str, dict[str, float]
         )
         for index in classes.unique().tolist()
     }
+
+
+def _weights_of_modalities(weights: Tensor | None, modalities: int, batch: int) -> Tensor | None:
+    """One weight per modality and sample, `(M, B)`; None where a fusion's weights are of another kind."""
+    if weights is None:
+        return None
+    if weights.shape[1:] == (modalities, modalities) and len(weights) == batch:
+        there = weights.sum(2).count_nonzero(1).clamp(min=1)  # what is absent does not look
+        return (weights.sum(1) / there[:, None]).T
+    if weights.shape[:2] != (modalities, batch):
+        return None
+    return weights.flatten(2).mean(2) if weights.dim() > 2 else weights
 
 
 def understand(network: Network, split: Split, score: Score, name: str, seed: int) -> dict[str, Any]:

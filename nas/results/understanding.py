@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.results.figures import figure
+from nas.results.plots import Picture, curve_picture, embedded
 from nas.results.run_directory import RunDirectory
 
 
@@ -18,12 +19,14 @@ class Table:
         explanation: How to read it.
         columns: Headings, that of the row names first.
         rows: Cells, the name of the row first.
+        picture: The same drawn, where that says more.
     """
 
     title: str
     explanation: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    picture: Picture | None = None
 
 
 def understanding(run: RunDirectory, number: int) -> list[Table]:
@@ -58,19 +61,21 @@ def _subsets(found: Mapping[str, Any]) -> Table | None:
 
 
 def _missing(found: Mapping[str, Any]) -> Table | None:
-    return _curves("A modality is missing", "in this share of the samples", found, "missing")
+    explanation = "In this share of the samples."
+    return _curves("A modality is missing", explanation, "share of the samples without it", found, "missing")
 
 
 def _noise(found: Mapping[str, Any]) -> Table | None:
-    explanation = "by this many standard deviations; of a text, this share of its tokens is replaced"
-    return _curves("A modality is noisy", explanation, found, "noise")
+    explanation = "By this many standard deviations; of a text, this share of its tokens is replaced."
+    return _curves("A modality is noisy", explanation, "noise", found, "noise")
 
 
-def _curves(title: str, explanation: str, found: Mapping[str, Any], name: str) -> Table | None:
-    curves = found[name]
+def _curves(title: str, explanation: str, across: str, found: Mapping[str, Any], name: str) -> Table | None:
+    curves, heading = found[name], f"{title}: {found['score']}"
     steps = [step for step, _ in next(iter(curves.values()))]
     rows = [(modality, *(figure(value) for _, value in curve)) for modality, curve in curves.items()]
-    return Table(f"{title}: {found['score']}", explanation, ("modality", *map(figure, steps)), rows)
+    picture = embedded(curve_picture(curves, across, found["score"]), f"{heading}, over {across}")
+    return Table(heading, explanation, ("modality", *map(figure, steps)), rows, picture)
 
 
 def _gates(found: Mapping[str, Any]) -> Table | None:

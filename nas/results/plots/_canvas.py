@@ -1,6 +1,8 @@
-"""What all pictures share: colours, sizes, and the way to a file."""
+"""What all pictures share: colours, sizes, and the way to a file or into a page."""
 
+import base64
 import io
+from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
@@ -14,6 +16,20 @@ from nas.results.colours import APART, FADED, FRONT, INK
 
 DASHES = ("solid", "dashed", "dotted")
 TINTS = 8
+DPI = 80  # a page holds many pictures
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside a page.
+
+    Args:
+        png: Its file in base64.
+        alt: What it shows, in words.
+    """
+
+    png: str
+    alt: str
 
 
 def canvas(width: float, height: float) -> Figure:
@@ -44,6 +60,11 @@ def png(figure: Figure, dpi: int = 120, small: bool = False) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, format="png", dpi=(dpi, dpi))
     return stream.getvalue()
+
+
+def embedded(figure: Figure, alt: str) -> Picture:
+    """A figure as a picture inside a page, with what it shows in words."""
+    return Picture(base64.b64encode(png(figure, DPI, small=True)).decode(), alt)
 
 
 @cache
