@@ -115,14 +115,33 @@ def test_a_terminal_shows_pace_states_hypervolume_front_and_the_last_failures(cl
     assert [f"reason {n}" in shown for n in range(1, 6)] == [False, False, True, True, True]
 
 
+def screened(shown, width):
+    """What a screen of a width shows."""
+    screen = Console(file=io.StringIO(), width=width)
+    screen.print(shown)
+    return screen.file.getvalue()
+
+
 def test_on_a_narrow_terminal_no_figure_of_the_front_is_cut():
     names = ("worst_missing_accuracy", "mean_missing_accuracy", "balanced_accuracy", "weighted_f1")
     values = {name: 0.12345 + place for place, name in enumerate(names)} | {"parameters": 17_242_702}
     record = replace(trial(23), values=values)
-    screen = Console(file=io.StringIO(), width=80)
-    screen.print(front_table(History([record], dict.fromkeys(values, "maximize"))))
-    shown = screen.file.getvalue()
-    assert all(f"│ {whole} " in shown for whole in ("23", "0.1235", "1.123", "2.123", "3.123", "17,242,702"))
+    shown = screened(front_table(History([record], dict.fromkeys(values, "maximize"))), 80)
+    assert all(f" {whole} │" in shown for whole in ("23", "0.1235", "1.123", "2.123", "3.123", "17,242,702"))
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+def test_the_number_of_a_trial_and_its_objectives_stay_on_the_narrowest_terminal(width):
+    records = [replace(trial(4), values={"accuracy": 0.5, "parameters": 10_794, "flops": 837_888})]
+    shown = screened(front_table(History(records, {"accuracy": "maximize", "parameters": "minimize"})), width)
+    lines = shown.splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert "┃ trial ┃" in shown
+    assert "│     4 │" in shown
+    assert " 10,794 │" in shown
+    left_out = [name for name in ("flops", "fusion", "head") if name not in "".join(lines[:3])]
+    assert [name in "".join(lines[6:]) for name in left_out] == [True] * len(left_out)
+    assert {30: left_out == ["flops", "fusion", "head"], 200: not left_out}.get(width, True)
 
 
 def test_json_says_of_every_trial_how_it_ended_and_at_the_end_where_the_files_are(capsys):

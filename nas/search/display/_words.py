@@ -1,14 +1,14 @@
 """A search in words and tables."""
 
 from rich.console import Console
-from rich.table import Table
 
-from nas.results.figures import add_columns, figure
+from nas.results.figures import figure
 from nas.results.records import COMPLETE, FAILED, PRUNED, REJECTED, History, Record
 from nas.results.remarks import remarks
 from nas.results.run_directory import LOGGED, RunDirectory
 from nas.results.selections import IN_SHORT, in_short
 from nas.search.display._course import Course
+from nas.search.display._table import Column, Fitting
 
 FILES = ("pareto.png", "pareto.csv", "report.html")
 
@@ -42,26 +42,23 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def front_table(history: History, rows: int | None = None) -> Table:
+def front_table(history: History, rows: int | None = None) -> Fitting:
     """The front as a table, smallest last objective first; the middle is left out beyond `rows`.
 
-    Where the screen is narrow its figures stay whole, and components give way.
+    Where the screen is narrow components give way, then what is logged beside the objectives.
     """
-    names = [*history.objectives, *(name for name in LOGGED if name not in history.objectives)]
-    table = Table(title=f"front of {sum(r.state == COMPLETE for r in history.records)} complete trials")
     members = history.front()
-    shown = [
-        [str(record.number), *(figure(record.values.get(name)) for name in names)]
-        for record in members[:rows]
-    ]
-    add_columns(table, ["trial", *names], shown)
-    for heading in IN_SHORT:
-        table.add_column(heading, no_wrap=True)
-    for record, figures in zip(members, shown, strict=False):
-        table.add_row(*figures, *in_short(record.architecture).values())
-    if rows and len(members) > rows:
-        table.caption = f"and {len(members) - rows} more"
-    return table
+    shown, objectives = members[:rows], list(history.objectives)
+    names = [*objectives, *(name for name in LOGGED if name not in objectives)]
+    columns = [Column("trial", [str(member.number) for member in shown], number=True, kept=True)]
+    for name in names:
+        cells = [figure(member.values.get(name)) for member in shown]
+        columns.append(Column(name, cells, number=True, kept=name in objectives))
+    for part in IN_SHORT:
+        columns.append(Column(part, [in_short(member.architecture)[part] for member in shown]))
+    complete = sum(record.state == COMPLETE for record in history.records)
+    more = f"and {len(members) - rows} more" if rows and len(members) > rows else ""
+    return Fitting(f"front of {complete} complete trials", columns, more)
 
 
 def show_result(history: History, run: RunDirectory, reason: str | None, console: Console) -> None:
