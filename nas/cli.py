@@ -1,6 +1,7 @@
 """What all commands share: arguments that fail in one line, and exit codes."""
 
 import argparse
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -9,6 +10,14 @@ from typing import NoReturn
 from nas.errors import RequestError
 
 DONE, OUR_FAILURE, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+
+# What the system refuses, and what to do.
+RIGHTS = "get the right to it, or choose another file or folder"
+ROOM = "make room, or choose another file or folder"
+REFUSALS = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), RIGHTS),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), ROOM),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,7 +64,18 @@ def run_command(command: Callable[[Sequence[str] | None], int], argv: Sequence[s
         return INTERRUPTED
     except BrokenPipeError:
         return DONE
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            return _our_failure()
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror}; {REFUSALS[error.errno]}", file=sys.stderr)
+        return WRONG_REQUEST
     except Exception:
-        traceback.print_exc()
-        print("This is a failure of nas, not of your request; please report it.", file=sys.stderr)
-        return OUR_FAILURE
+        return _our_failure()
+
+
+def _our_failure() -> int:
+    """Say so of the exception that is being handled."""
+    traceback.print_exc()
+    print("This is a failure of nas, not of your request; please report it.", file=sys.stderr)
+    return OUR_FAILURE

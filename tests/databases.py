@@ -29,6 +29,7 @@ class Server(ABC):
 
     `address` is the beginning of its URLs, `first` a database that it always has, `program` what runs,
     `careful` makes a user of that name whose password is `secret`, and `other_password` changes that.
+    `guest` makes a user without any right, and `reads` lets it read what is in a database.
     """
 
     address: str
@@ -36,6 +37,8 @@ class Server(ABC):
     program: str
     careful: tuple[str, ...]
     other_password: str
+    guest: str
+    reads: str
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -86,8 +89,8 @@ class Server(ABC):
     def url(self, database: str) -> str:
         return f"{self.address}:{self.port}/{database}"
 
-    def execute(self, statement: str) -> None:
-        engine = create_engine(self.url(self.first), isolation_level="AUTOCOMMIT")
+    def execute(self, statement: str, database: str = "") -> None:
+        engine = create_engine(self.url(database or self.first), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(text(statement))
         engine.dispose()
@@ -122,6 +125,8 @@ class PostgreSQL(Server):
         "alter role careful password 'secret'",
     )
     other_password = "alter role careful password 'changed'"
+    guest = "do $$ begin create role guest login; exception when duplicate_object then end $$"
+    reads = "grant select on all tables in schema public to guest"
 
     def install(self) -> None:
         self.run("initdb", "-D", "data", "-U", "nas", "-A", "trust", "--no-sync")
@@ -144,6 +149,8 @@ class MariaDB(Server):
         "grant all on *.* to careful@'%'",
     )
     other_password = "alter user careful@'%' identified by 'changed'"
+    guest = "create or replace user guest@'%'"
+    reads = "grant select on * to guest@'%'"
 
     def install(self) -> None:
         trusted = "--auth-root-authentication-method=normal"

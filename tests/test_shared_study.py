@@ -332,6 +332,21 @@ def refused(experiment, tmp_path):
     return refuse
 
 
+def test_a_user_without_rights_is_told_so(experiment, url, server, refused, tmp_path):
+    server.execute(server.guest)
+    user = url.partition("://")[2].partition("@")[0]
+    guest = url.replace(f"{user}@", "guest@")
+    started = time.monotonic()
+    assert "refuses what the search asks of it" in refused(f"search.storage={guest}")
+    assert time.monotonic() - started < DEADLINE_SECONDS / 4
+    assert search(experiment, tmp_path / "a", "--set", "search.trials=1").returncode == 0
+    server.execute(server.reads, database=url.rpartition("/")[2])
+    done = search(experiment, tmp_path / "b", "--set", "search.trials=2", "--set", f"search.storage={guest}")
+    assert done.returncode == 2
+    assert "the study's storage refuses what the search asks of it" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @on_postgresql
 def test_another_experiment_of_the_same_name_is_refused(experiment, url, tmp_path):
     assert search(experiment, tmp_path / "a", "--trials", "1").returncode == 0

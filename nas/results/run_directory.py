@@ -7,6 +7,7 @@ import csv
 import fcntl
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -173,6 +174,7 @@ class RunDirectory:
             raise RequestError(
                 f"{self.path} cannot be written: {error.strerror}; choose another folder with --run-dir"
             ) from None
+        self._check_rights()
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,6 +185,13 @@ class RunDirectory:
             finally:
                 if not self.exists:
                     _remove_empty(made)
+
+    def _check_rights(self) -> None:
+        for path in (self.path, self.database, self.events_file):
+            if path.exists() and not os.access(path, os.W_OK):
+                raise RequestError(
+                    f"{path} cannot be written; get the right to, or choose another folder with --run-dir"
+                )
 
     def append_event(self, event: str, **details: Any) -> None:
         """Add one line to `events.jsonl`."""

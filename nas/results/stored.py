@@ -19,6 +19,21 @@ from nas.space import Architecture
 
 RACES = 4  # in which another driver may be the first
 
+# Classes of SQL states that no waiting changes: user or password, database, table or right; but not those
+# of what another driver has made a moment before.
+REFUSALS, RACED = ("28", "3D", "42"), ("42P07", "42710", "42S01")
+# PostgreSQL's driver has no SQL state of what went wrong as it connected, and SQLite has none at all.
+WORDS_OF_REFUSALS = (
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "not permitted to log in",
+    "permission denied",
+    "readonly database",
+    "unable to open database file",
+)
+
 # Of connections to servers. MySQL's own isolation locks what is between rows too, and drivers wait for it.
 SETTINGS = {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
 
@@ -44,7 +59,8 @@ def open_storage(url: str) -> RDBStorage:
     """Open an Optuna storage; its tables are made where missing.
 
     Raises:
-        RequestError: The database cannot be reached, or there is no driver for it.
+        RequestError: The database cannot be reached or refuses what is asked of it, or there is no driver
+            for it.
     """
     from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
@@ -57,8 +73,39 @@ def open_storage(url: str) -> RDBStorage:
             "mysql+pymysql:// and `small-world-nas[mysql]`"
         ) from None
     except (DBAPIError, StorageInternalError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RequestError(f"search.storage: {url} cannot be reached: {reason}") from None
+        if url.startswith("sqlite"):
+            file = url.removeprefix("sqlite:///")
+            raise RequestError(
+                f"{file} cannot be opened: {reason(error)}; reading takes the right to write too, to the "
+                "file and to its folder"
+            ) from None
+        if refuses(error):
+            raise RequestError(f"search.storage: {url} {refusal(error)}") from None
+        raise RequestError(f"search.storage: {url} cannot be reached: {reason(error)}") from None
+
+
+def reason(error: Exception) -> str:
+    """What a database says is wrong, in a line."""
+    return str(error.__cause__ or error).strip().splitlines()[0]
+
+
+def refuses(error: Exception) -> bool:
+    """Whether a database has answered, and would answer so again; not where it is away or is starting."""
+    from sqlalchemy.exc import DBAPIError
+
+    database = error if isinstance(error, DBAPIError) else error.__cause__
+    state = getattr(getattr(database, "orig", None), "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(REFUSALS) and state not in RACED
+    return any(words in str(database) for words in WORDS_OF_REFUSALS)
+
+
+def refusal(error: Exception) -> str:
+    """What is to be said of a database that `refuses`, after its name."""
+    return (
+        f"refuses what the search asks of it ({reason(error)}); mend the user, the password, the rights or "
+        "the tables"
+    )
 
 
 def _storage(url: str) -> RDBStorage:
@@ -71,7 +118,7 @@ def _storage(url: str) -> RDBStorage:
         try:
             return RDBStorage(url, engine_kwargs=settings)
         except DBAPIError as error:
-            if error.statement is None:  # there is no connection
+            if error.statement is None or refuses(error):  # there is no connection, or no right
                 raise
         time.sleep(0.5)
     return RDBStorage(url, engine_kwargs=settings)

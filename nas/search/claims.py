@@ -14,21 +14,10 @@ from sqlalchemy import update as sql_update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from nas.errors import RequestError
-from nas.results.stored import SETTINGS
+from nas.results.stored import SETTINGS, reason, refusal, refuses
 
 T = TypeVar("T")
 
-# Classes of SQL states that no waiting changes: user or password, database, table or right.
-REFUSALS = ("28", "3D", "42")
-# PostgreSQL's driver has no SQL state of what went wrong as it connected.
-WORDS_OF_REFUSALS = (
-    "password authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "does not exist",
-    "not permitted to log in",
-    "permission denied",
-)
 BEATS_PER_LEASE = 4
 LONGEST_PAUSE = 2.0
 
@@ -161,6 +150,9 @@ class Shared:
         with suppress(DBAPIError):
             tables.create_all(self._engine)
         self.patiently(lambda: tables.create_all(self._engine))
+        self.patiently(self._make_lock)
+
+    def _make_lock(self) -> None:
         with suppress(IntegrityError), self._engine.begin() as connection:
             connection.execute(sql_insert(self._locks).values(study=self._study))
 
@@ -233,16 +225,14 @@ class Shared:
             try:
                 return work()
             except (DBAPIError, StorageInternalError) as error:
-                reason = str(error.__cause__ or error).strip().splitlines()[0]
-                if _refused(error):
+                if refuses(error):
                     raise RequestError(
-                        f"the study's storage refuses what the search asks of it ({reason}); mend user, "
-                        "password, rights or tables of search.storage, and go on with --resume"
+                        f"the study's storage {refusal(error)}, and go on with --resume"
                     ) from None
                 if time.monotonic() > end:
                     raise RequestError(
-                        f"the study's storage could not be reached for {self.lease:g} seconds ({reason}); "
-                        "go on with --resume when it is there again"
+                        f"the study's storage could not be reached for {self.lease:g} seconds "
+                        f"({reason(error)}); go on with --resume when it is there again"
                     ) from None
                 time.sleep(min(1.0, self.lease / 20))
 
@@ -255,12 +245,3 @@ class Shared:
         if self._connection is None:
             raise RuntimeError("claims change only while exclusive")
         return self._connection
-
-
-def _refused(error: Exception) -> bool:
-    """Whether the server has answered, and would answer so again; not where it is away or is starting."""
-    database = error if isinstance(error, DBAPIError) else error.__cause__
-    state = getattr(getattr(database, "orig", None), "sqlstate", None)
-    if state is not None:
-        return str(state).startswith(REFUSALS)
-    return any(words in str(database) for words in WORDS_OF_REFUSALS)

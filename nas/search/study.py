@@ -70,19 +70,7 @@ class Study:
         self.claims = claims or Sole()
         self._database = _open(run)
         self._storage = optuna.storages.get_storage(self._database)
-        study = optuna.create_study(
-            storage=self._storage,
-            study_name=name,
-            directions=list(self.objectives.values()),
-            load_if_exists=True,
-        )
-        if run.shared_storage:
-            _agree(study, run.experiment())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            if study.metric_names is None:
-                study.set_metric_names(list(self.objectives))
-        self.stored = study
+        self.stored = study = self.claims.patiently(lambda: self._load(name))
         self._id = study._study_id
         self._rows = Rows(self._database, self._id)
         stored = study.get_trials(deepcopy=False)
@@ -92,6 +80,22 @@ class Study:
             self._distributions = trial.distributions | self._distributions
         self._ledger = Ledger([read_record(trial, self.objectives) for trial in stored], self.objectives)
         self._log_what_a_kill_kept_back()
+
+    def _load(self, name: str) -> optuna.Study:
+        """The study in the storage, made where there is none."""
+        study = optuna.create_study(
+            storage=self._storage,
+            study_name=name,
+            directions=list(self.objectives.values()),
+            load_if_exists=True,
+        )
+        if self.run.shared_storage:
+            _agree(study, self.run.experiment())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if study.metric_names is None:
+                study.set_metric_names(list(self.objectives))
+        return study
 
     @property
     def history(self) -> History:
