@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 from contextlib import contextmanager, suppress
 
 import numpy as np
+import pyarrow
 import pytest
 import soundfile
 import torch
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 from manifests import MODALITIES, MODES, write_picture, write_samples, write_sound, write_table
 from PIL import Image
 from pretrained import tiny_tokenizer
+from pyarrow import parquet
 from searches import ENVIRONMENT
 
 import nas
@@ -33,8 +36,8 @@ from nas.errors import RequestError
 
 
 def load(file, **options):
-    cache = str(file.parent / "cache")
-    return nas.load_dataset("manifest", source=str(file), label="label", cache=cache, **options)
+    usual = {"label": "label", "cache": str(file.parent / "cache")}
+    return nas.load_dataset("manifest", source=str(file), **usual | options)
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +114,6 @@ def test_what_is_not_declared_is_inferred(samples, tmp_path):
 
 
 def test_a_parquet_file_gives_what_the_csv_does(samples, tmp_path):
-    import pyarrow
-    from pyarrow import parquet
-
     with samples.open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     table = {
@@ -508,6 +508,27 @@ def test_a_file_with_semicolons_and_one_of_a_spreadsheet_are_read(tmp_path):
     assert sum(map(len, load(tmp_path / "data.csv").splits.values())) == 40
 
 
+def test_numbers_with_a_decimal_comma_are_numbers_in_a_table_with_semicolons_alone(tmp_path):
+    lines = [f"{n},25;{n % 7},5;{'ab'[n % 2]}" for n in range(30)]
+    (tmp_path / "data.csv").write_text("\n".join(["size;price;label", *lines]))
+    dataset = load(tmp_path / "data.csv", label="price", modalities={"s": {"tabular": "size"}})
+    assert dataset.task.kind == "regression"
+    split = dataset.splits["train"]
+    labels = split.batch(torch.arange(len(split))).labels[:, 0]
+    assert labels.tolist() == [sample % 7 + 0.5 for sample in split.samples]
+    assert dataset.modalities["s"].shape == (1,)
+    (tmp_path / "data.csv").write_text("\n".join(["size,label", *(f'"1,{n}",{n % 2}' for n in range(30))]))
+    assert load(tmp_path / "data.csv").modalities["size"].kind == "text"
+
+
+def test_paths_of_windows_are_found(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    write_picture(tmp_path / "pictures" / "a.png", "RGB", (8, 9), 1)
+    rows = [row | {"photo": "pictures\\a.png"} for row in GOOD]
+    dataset = load(write_table(tmp_path, rows), modalities={"p": {"image": "photo", "size": 8}})
+    assert dataset.modalities["p"].shape == (3, 8, 8)
+
+
 def test_a_column_with_the_name_of_a_method_of_torch_is_a_modality_of_another(tmp_path):
     rows = [{"type": f"the {n}th", "my.words": f"{n} words", "label": "ab"[n % 2]} for n in range(40)]
     dataset = load(write_table(tmp_path, rows))
@@ -517,9 +538,6 @@ def test_a_column_with_the_name_of_a_method_of_torch_is_a_modality_of_another(tm
 
 
 def test_pictures_may_stand_in_a_parquet_file_itself(samples, tmp_path):
-    import pyarrow
-    from pyarrow import parquet
-
     pictures = [(samples.parent / f"{n}.png").read_bytes() for n in range(1, 7)] * 6
     cells = [{"bytes": picture, "path": None} if n % 2 else None for n, picture in enumerate(pictures)]
     plain = [cell and cell["bytes"] for cell in cells]
@@ -588,7 +606,51 @@ BAD = {
     "a cell too many": (b"words,label\na,b,c\n", {}, "row 1, 3 cells, and the header has 2"),
     "an open quote": (b'words,label\n"a,b\n', {}, "is not a CSV file"),
     "a name twice": (b"label,label\na,b\n", {}, "has 2 columns of the name 'label'"),
-    "no name": (b"label,\na,b\n", {}, "column 2 has no name"),
+    "no name": (
+        b"label,\na,b\n",
+        {},
+        "column 2 has no name; give it one, or take it out (pandas: index=False)",
+    ),
+    "another delimiter": (
+        b"words|label\na|b\n",
+        {},
+        "Allowed: words|label. Columns are parted by commas, semicolons or tabs.",
+    ),
+    "a label that is a number": (GOOD, {"label": 3}, "data.label: 3 is not allowed; give the name of a"),
+    "one label column twice": (GOOD, {"label": ["label", "label"]}, "or a list of different ones"),
+    "several split columns": (GOOD, {"split": ["split"]}, "data.split: ['split'] is not allowed"),
+    "a share in words": (GOOD, {"validation": "few"}, "data.validation: 'few' is not allowed; give a share"),
+    "a seed in words": (GOOD, {"seed": "lucky"}, "data.seed: 'lucky' is not allowed; give a whole number"),
+    "no separator": (GOOD, {"separator": ""}, "data.separator: '' is not allowed"),
+    "a cache that is a number": (GOOD, {"cache": 5}, "data.cache: 5 is not allowed; give the path of a"),
+    "a column twice": (GOOD, {"modalities": {"w": {"tabular": ["age", "age"]}}}, "'age' is given twice"),
+    "a category of no column": (
+        GOOD,
+        {"modalities": {"w": {"tabular": ["age"], "categorical": ["agee"]}}},
+        "modalities.w.categorical: 'agee' is not one of its columns; did you mean 'age'?",
+    ),
+    "a name with a point": (GOOD, {"modalities": {"a.b": {"text": "words"}}}, "such as 'a_b' can"),
+    "nothing to train on": (
+        [row | {"split": "test"} for row in GOOD],
+        {"split": "split"} | TEXT,
+        "column split names no row for training",
+    ),
+    "a class for every row": (
+        [row | {"label": f"class {n}"} for n, row in enumerate(GOOD)],
+        TEXT,
+        "most classes have a single row, which is for training",
+    ),
+    "a single group": (
+        [row | {"age": "7"} for row in GOOD],
+        {"group": "age"} | TEXT,
+        "rows of one age stay together; give more of them",
+    ),
+    "no number among classes that are numbers": (
+        [row | {"label": "?" if n == 4 else str(n % 3)} for n, row in enumerate(GOOD)],
+        TEXT,
+        "row 5, column label: the label is empty",
+    ),
+    "NaN among classes": (table(label="NaN"), TEXT, "row 5, column label: the label is empty"),
     "no label column": (b"words,labl\na,b\n", {}, "has no label column 'label'; did you mean 'labl'?"),
     "no split column": (GOOD, {"split": "spilt"}, "has no split column 'spilt'; did you mean 'split'?"),
     "no group column": (GOOD, {"group": "patient"}, "has no group column 'patient'"),
@@ -732,7 +794,7 @@ def flipped(content, place):
 BROKEN = {
     "nothing.png": (None, "nothing.png does not exist"),
     "nothing.ogg": (None, "nothing.ogg does not exist"),
-    "https://example.org/x.png": (None, "does not exist"),
+    "https://example.org/x.png": (None, "does not exist; nothing is downloaded, give a file"),
     "folder.png": ("folder", "folder.png is a folder, not a file"),
     "folder.ogg": ("folder", "folder.ogg is a folder, not a file"),
     "loop.png": ("loop", "loop.png cannot be read (Too many levels of symbolic links"),
@@ -760,6 +822,10 @@ BROKEN = {
     "half.ogg": (encoded("ogg")[:60], "half.ogg cannot be read"),
     "header.flac": (encoded("flac")[:30], "header.flac cannot be read"),
     "noise.mp3": (bytes(range(256)) * 8, "noise.mp3 cannot be read"),
+    "loud.wav": (
+        encoded("wav", samples=np.full(500, 1e30), subtype="FLOAT"),
+        "(it holds samples of 1e+30, where 1 is loud)",
+    ),
     "nan.wav": (
         encoded("wav", samples=np.full(500, np.nan), subtype="FLOAT"),
         "(it holds samples that are not",
@@ -833,6 +899,33 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         load(tmp_path / "data.xlsx")
     (tmp_path / "data.parquet").write_bytes(b"PAR1")
     with pytest.raises(RequestError, match="is not a Parquet file"):
+        load(tmp_path / "data.parquet")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(RequestError, match=r"folder\.csv is a folder; give a \.csv or a \.parquet file"):
+        load(tmp_path / "folder.csv")
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [
+        (lambda n: {"a": n, "b": "x"}, "struct<a: int64, b: string>"),
+        (lambda n: [{"a": n}], "list<element: struct<a: int64>>"),
+    ],
+)
+def test_a_nested_column_is_refused_where_it_is_used_and_passed_over_where_it_is_not(cell, kind, tmp_path):
+    rows = {name: [row[name] for row in GOOD] for name in ("words", "label")}
+    parquet.write_table(
+        pyarrow.table(rows | {"meta": [cell(n) for n in range(len(GOOD))]}), tmp_path / "data.parquet"
+    )
+    with pytest.raises(RequestError, match=f"column 'meta' holds {re.escape(kind)}, of which nothing can be"):
+        load(tmp_path / "data.parquet")
+    assert list(load(tmp_path / "data.parquet", **TEXT).modalities) == ["w"]
+
+
+def test_columns_of_one_name_in_a_parquet_file_are_refused(tmp_path):
+    twice = pyarrow.Table.from_arrays([pyarrow.array(["a", "b"])] * 2, names=["label", "label"])
+    parquet.write_table(twice, tmp_path / "data.parquet")
+    with pytest.raises(RequestError, match="has 2 columns of the name 'label'"):
         load(tmp_path / "data.parquet")
 
 

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from nas.datasets._encoded import Encoded, MappedSplit
-from nas.datasets._labels import check_labels, read_labels
+from nas.datasets._labels import Targets, check_labels, read_labels
 from nas.datasets._split import SPLITS, assign
 from nas.datasets._table import Table
-from nas.errors import RequestError, first_rows, near_misses
+from nas.errors import KeyPathError, RequestError, first_rows, near_misses
 from nas.modality import ModalitySpec, Task
 
 
@@ -28,6 +28,9 @@ class Roles:
         group: Column of which no value may be in two splits that are drawn.
         shares: Of validation and test, where they are drawn.
         seed: Seed of the splits that are drawn.
+
+    Raises:
+        KeyPathError: One of these is of another kind.
     """
 
     label: str | Sequence[str]
@@ -37,6 +40,21 @@ class Roles:
     group: str | None = None
     shares: tuple[float, float] = (0.15, 0.15)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        labels = [self.label] if isinstance(self.label, str) else self.label
+        if not isinstance(labels, list | tuple) or not labels or len({*map(str, labels)}) < len(labels):
+            raise _not_allowed("label", self.label, "the name of a column, or a list of different ones")
+        for option in ("split", "group"):
+            if not isinstance(getattr(self, option), str | None):
+                raise _not_allowed(option, getattr(self, option), "the name of a column")
+        if not isinstance(self.separator, str) or not self.separator:
+            raise _not_allowed("separator", self.separator, "the text between two classes")
+        for option, share in zip(("validation", "test"), self.shares, strict=True):
+            if isinstance(share, bool) or not isinstance(share, int | float):
+                raise _not_allowed(option, share, "a share between 0 and 1")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise _not_allowed("seed", self.seed, "a whole number")
 
     @property
     def labels(self) -> list[str]:
@@ -53,9 +71,10 @@ class Roles:
         columns += [(name, role) for name, role in ((self.split, "split"), (self.group, "group")) if name]
         for name, role in columns:
             if name not in table.columns:
-                raise RequestError(
-                    f"{table.name} has no {role} column {name!r}; {near_misses(name, table.columns)}"
-                )
+                known = near_misses(name, table.columns)
+                if len(table.columns) == 1:
+                    known += " Columns are parted by commas, semicolons or tabs."
+                raise RequestError(f"{table.name} has no {role} column {name!r}; {known}")
         return dict(columns)
 
 
@@ -99,6 +118,8 @@ def assemble(
     targets = read_labels(table, roles.labels, roles.task, roles.separator)
     named, groups = (table.columns[name] if name else None for name in (roles.split, roles.group))
     codes, astray = assign(targets.strata(), named, groups, roles.shares, roles.seed)
+    if not (codes == 0).any():
+        raise RequestError(f"{table.name}: column {roles.split} names no row for training")
     astray = {row: f"column {roles.split}: {reason}" for row, reason in astray.items()}
     bad = astray | targets.bad | dict(table.bad)
     encoded = encode(_without(codes == 0, bad))
@@ -110,13 +131,17 @@ def assemble(
     bad = {row: reason for row, reason in unseen.items() if codes[row] > 0} | bad
     notes = _judge(table, bad, on_bad_row)
     members = {name: _without(codes == code, bad) for code, name in enumerate(SPLITS)}
-    _check_splits(table, members, encoded)
+    _check_splits(table, members, encoded, _why_empty(roles, targets))
     check_labels(table, task, labels, members["train"])
     splits = {
         name: MappedSplit(encoded, np.flatnonzero(own), torch.from_numpy(labels[own]))
         for name, own in members.items()
     }
     return Assembled({name: part.spec for name, part in encoded.items()}, task, splits, notes)
+
+
+def _not_allowed(option: str, given: object, allowed: str) -> KeyPathError:
+    return KeyPathError((option,), f"{given!r} is not allowed; give {allowed}")
 
 
 def _without(rows: NDArray[np.bool_], bad: Mapping[int, Any]) -> NDArray[np.bool_]:
@@ -141,15 +166,23 @@ def _judge(table: Table, bad: Mapping[int, str], on_bad_row: str) -> list[str]:
     return [f"{table.name}: {len(bad)} of {table.count} rows are left out: {first}"]
 
 
+def _why_empty(roles: Roles, targets: Targets) -> str:
+    """Why a split that was drawn may be empty, and what to do."""
+    if roles.group:
+        return (
+            f"rows of one {roles.group} stay together; give more of them, or larger shares (validation, test)"
+        )
+    if targets.kind == "classification" and 2 * len(set(targets.values)) > len(targets.values):
+        return "most classes have a single row, which is for training; give more rows of each"
+    return "give more rows, or larger shares (validation, test)"
+
+
 def _check_splits(
-    table: Table, members: Mapping[str, NDArray[np.bool_]], encoded: Mapping[str, Encoded]
+    table: Table, members: Mapping[str, NDArray[np.bool_]], encoded: Mapping[str, Encoded], why_empty: str
 ) -> None:
     for name, own in members.items():
         if not own.any():
-            raise RequestError(
-                f"{table.name}: the {name} split is empty; give more rows, or larger shares "
-                "(validation, test)"
-            )
+            raise RequestError(f"{table.name}: the {name} split is empty; {why_empty}")
     for name, part in encoded.items():
         if not (part.present & members["train"]).any():
             raise RequestError(f"{table.name}: the modality {name} is missing in every row for training")

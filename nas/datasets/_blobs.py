@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from nas.datasets._cache import DIGEST_BYTES, Cache, Pack
 CHUNK = 256
 DECODERS = ("pillow", "soundfile")  # another version may read what one refuses
 STANDARD_ERROR = 2
+ADDRESS = re.compile(r"\b(https?|ftp|s3|gs):/")
 
 
 class Blob(Protocol):
@@ -79,7 +81,13 @@ def blob(cell: Any, folder: Path) -> Blob | None:
         cell = cell.get("bytes") or cell.get("path")
     if cell is None or hasattr(cell, "stamp"):
         return cell
-    return Inline(cell) if isinstance(cell, bytes) else File(folder / str(cell))
+    return Inline(cell) if isinstance(cell, bytes) else File(_located(str(cell), folder))
+
+
+def _located(cell: str, folder: Path) -> Path:
+    """The file that a cell names; of a table from Windows, whose paths have backslashes, too."""
+    file = folder / cell
+    return folder / cell.replace("\\", "/") if "\\" in cell and not file.exists() else file
 
 
 class Refusal(str):
@@ -176,7 +184,8 @@ def _attempt(
     try:
         content = blob.read()
     except FileNotFoundError:
-        return f"{blob} does not exist", None
+        hint = "; nothing is downloaded, give a file" if ADDRESS.search(str(blob)) else ""
+        return f"{blob} does not exist{hint}", None
     except IsADirectoryError:
         return f"{blob} is a folder, not a file", None
     except Exception as error:  # of the disk, or of a path that is none

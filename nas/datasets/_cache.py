@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.errors import RequestError
+from nas.errors import KeyPathError, RequestError
 from nas.files import PART, written_whole
 
 VERSION = 4
@@ -36,6 +36,17 @@ class Cache:
     def __init__(self, folder: Path | None = None) -> None:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         self.folder = folder or home / "nas"
+
+    @classmethod
+    def below(cls, folder: Path, name: str | None) -> "Cache":
+        """The cache of a dataset's option `cache`, a path from a folder; the usual one for None.
+
+        Raises:
+            KeyPathError: It is no path.
+        """
+        if not isinstance(name, str | None):
+            raise KeyPathError(("cache",), f"{name!r} is not allowed; give the path of a folder")
+        return cls(folder / name if name else None)
 
     def array(
         self, key: Any, make: Callable[[], tuple[NDArray[Any], dict[str, Any]]]

@@ -137,7 +137,9 @@ def _declared(
     kinds: Mapping[str, Mapping[str, Option]],
 ) -> Column:
     if not _is_name(path[-1]):
-        raise KeyPathError(path, f"{path[-1]!r} cannot name a modality, such as {path[-1] + '_data'!r} can")
+        raise KeyPathError(
+            path, f"{path[-1]!r} cannot name a modality, such as {_free_name(path[-1] or 'data', {})!r} can"
+        )
     named = [key for key in given if key in kinds] if isinstance(given, Mapping) else []
     if len(named) != 1:
         raise KeyPathError(
@@ -155,12 +157,19 @@ def _declared(
             raise KeyPathError((*path, kind), f"{column!r} is the label, which no modality may see")
     if not columns or (len(columns) > 1 and kind not in ("vector", "tabular")):
         raise KeyPathError((*path, kind), f"takes one column, not {len(columns)}")
+    if twice := [column for column in columns if columns.count(column) > 1]:
+        raise KeyPathError((*path, kind), f"{twice[0]!r} is given twice")
     options = {key: value for key, value in given.items() if key != kind}
     for key, value in options.items():
         _check_option((*path, str(key)), kind, key, value, kinds[kind])
         for other in kinds[kind][key].instead_of:
             if other in options:
                 raise KeyPathError((*path, other), f"is given beside {key!r}, which replaces it; keep one")
+    for name in options.get("categorical", ()):
+        if name not in columns:
+            raise KeyPathError(
+                (*path, "categorical"), f"{name!r} is not one of its columns; {near_misses(name, columns)}"
+            )
     defaults = {key: option.default for key, option in kinds[kind].items()}
     return Column(kind, tuple(columns), defaults | options)
 

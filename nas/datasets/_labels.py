@@ -89,6 +89,8 @@ def read_labels(table: Table, names: Sequence[str], kind: str | None, separator:
     kind = kind or _infer(rows, separator)
     if kind == "classification" and len(names) > 1:
         raise ValueError(f"task: classification has one label column, not {len(names)}: {', '.join(names)}")
+    if kind == "classification":
+        rows = list(zip(_given([cell for (cell,) in rows]), strict=True))
     values: list[Any] = []
     bad: dict[int, str] = {}
     for row, cells in enumerate(rows):
@@ -126,6 +128,13 @@ def _infer(rows: Sequence[tuple[Any, ...]], separator: str) -> str:
         return "classification"
     whole = all(value is not None and value.is_integer() for value in numbers)
     return "classification" if whole and len(set(numbers)) <= MOST_CLASSES else "regression"
+
+
+def _given(cells: Sequence[Any]) -> Sequence[Any]:
+    """Classes, None for what is none: NaN, and among numbers all that people write where they have none."""
+    known = [cell for cell in cells if not missing(cell)]
+    numbers = bool(known) and all(number(cell) is not None for cell in known)
+    return [None if missing(cell) and (numbers or str(cell).lower() == "nan") else cell for cell in cells]
 
 
 def _value(kind: str, names: Sequence[str], cells: tuple[Any, ...], separator: str) -> Any:

@@ -13,6 +13,7 @@ SILENCE = 1e-10
 LOWEST_HERTZ = 60.0
 WHITE = (255, 255, 255, 255)
 LOUDEST = 32_767
+BEYOND = 1e9  # of which powers overflow
 MOST_PIXELS = 100_000_000
 
 
@@ -59,6 +60,8 @@ def signal(content: bytes, rate: int, seconds: float) -> NDArray[np.float32]:
         raise ValueError("it holds no samples")
     if not np.isfinite(samples).all():
         raise ValueError("it holds samples that are not numbers")
+    if (peak := np.abs(samples).max()) > BEYOND:
+        raise ValueError(f"it holds samples of {peak:.0e}, where 1 is loud")
     common = math.gcd(own, rate)
     length = round(rate * seconds)
     resampled = resample_poly(samples.mean(1), rate // common, own // common)[:length]

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from nas.errors import RequestError
 
 LARGEST_CELL = 10_000_000
 DELIMITERS = ",;\t"
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+FILE_FIELDS = {"bytes", "path", "array", "sampling_rate"}  # of a struct that is a picture or a sound
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ def read_table(file: Path) -> Table:
     Raises:
         RequestError: It is not there, is neither of the two, or is damaged.
     """
+    if file.is_dir():
+        raise RequestError(f"the manifest {file} is a folder; give a .csv or a .parquet file")
     if not file.is_file():
         raise RequestError(f"the manifest {file} does not exist")
     readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".pq": _read_parquet}
@@ -65,7 +70,8 @@ def _read_csv(file: Path, content: bytes) -> Table:
         text = content.decode("utf-8-sig")
         delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = [[cell.strip() for cell in row] for row in reader if row]
+        spell = DecimalComma.of if delimiter == ";" else str
+        rows = [[spell(cell.strip()) for cell in row] for row in reader if row]
     except UnicodeDecodeError as error:
         raise RequestError(
             f"{file} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
@@ -92,21 +98,47 @@ def _read_parquet(file: Path, content: bytes) -> Table:
     from pyarrow import parquet
 
     try:
-        read = parquet.read_table(pyarrow.BufferReader(content))
+        opened = parquet.ParquetFile(pyarrow.BufferReader(content))
+        _check_header(file, opened.schema_arrow.names)
+        read = opened.read()
     except (pyarrow.ArrowException, OSError) as error:
         raise RequestError(f"{file} is not a Parquet file: {str(error).splitlines()[0]}") from None
-    _check_header(file, read.column_names)
-    return Table(str(file), file.parent, ArrowColumns(read), hashlib.blake2b(content).hexdigest())
+    columns = ArrowColumns(read, str(file))
+    return Table(str(file), file.parent, columns, hashlib.blake2b(content).hexdigest())
+
+
+class DecimalComma(str):
+    """A cell of a table with semicolons that may be a number with a decimal comma; its text stays."""
+
+    def __float__(self) -> float:
+        return float(self.replace(",", "."))
+
+    @classmethod
+    def of(cls, cell: str) -> str:
+        """The cell as such, where it looks like one."""
+        return cls(cell) if DECIMAL_COMMA.fullmatch(cell) else cell
 
 
 class ArrowColumns(Mapping[str, Sequence[Any]]):
-    """The columns of an Arrow table; only those that are asked for become Python objects."""
+    """The columns of an Arrow table; only those that are asked for become Python objects.
 
-    def __init__(self, table: Any) -> None:
+    Args:
+        table: The table.
+        name: What errors call it; a column of values that are themselves made of named ones is refused
+            then. None takes every column as it is.
+    """
+
+    def __init__(self, table: Any, name: str | None = None) -> None:
         self._table = table
+        self._name = name
         self._seen: dict[str, list[Any]] = {}
 
     def __getitem__(self, name: str) -> list[Any]:
+        if self._name and name in self and _is_nested(own := self._table.schema.field(name).type):
+            raise RequestError(
+                f"{self._name}: column {name!r} holds {own}, of which nothing can be learned; part it into "
+                "columns of its own, or name others under modalities"
+            )
         if name not in self._seen:
             self._seen[name] = [plain(value) for value in self._table.column(name).to_pylist()]
         return self._seen[name]
@@ -128,11 +160,23 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
+def _is_nested(own: Any) -> bool:
+    """Whether an Arrow type is made of named values, and no picture or sound."""
+    from pyarrow import types
+
+    if types.is_struct(own):
+        return not {field.name for field in own} <= FILE_FIELDS
+    inner = own.value_type if types.is_list(own) or types.is_large_list(own) else None
+    return types.is_map(own) or types.is_union(own) or (inner is not None and _is_nested(inner))
+
+
 def _check_header(file: Path, header: Sequence[str]) -> None:
     if not header:
         raise RequestError(f"{file} has no columns")
     for place, name in enumerate(header, 1):
         if not name:
-            raise RequestError(f"{file}: column {place} has no name")
+            raise RequestError(
+                f"{file}: column {place} has no name; give it one, or take it out (pandas: index=False)"
+            )
         if header.count(name) > 1:
             raise RequestError(f"{file} has {header.count(name)} columns of the name {name!r}")

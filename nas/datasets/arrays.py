@@ -82,7 +82,7 @@ class Arrays:
         cache: str | None = None,
     ) -> None:
         path = Path(source)
-        store = Cache(path.parent / cache if cache else None)
+        store = Cache.below(path.parent, cache)
         stored = Stored(path, store)
         columns = declared(modalities, list(stored), str(path), [label], KINDS)
         table, labels = _table(stored, label, split, group)

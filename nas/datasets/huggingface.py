@@ -74,7 +74,7 @@ class HuggingFace:
             columns = inferred(table, used, _known(parts[0].features))
         else:
             columns = declared(modalities, list(table.columns), table.name, roles.labels)
-        store = Cache(table.folder / cache if cache else None)
+        store = Cache.below(table.folder, cache)
         made = assemble(table, roles, partial(read, table, columns, store), on_bad_row)
         self.modalities, self.task = made.modalities, made.task
         self.splits, self.notes = made.splits, [*notes, *made.notes]

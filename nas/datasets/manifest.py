@@ -68,7 +68,7 @@ class Manifest:
             columns = inferred(table, used)
         else:
             columns = declared(modalities, list(table.columns), table.name, roles.labels)
-        store = Cache(table.folder / cache if cache else None)
+        store = Cache.below(table.folder, cache)
         made = assemble(table, roles, partial(read, table, columns, store), on_bad_row)
         self.modalities, self.task = made.modalities, made.task
         self.splits, self.notes = made.splits, made.notes
