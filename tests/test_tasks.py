@@ -243,6 +243,22 @@ def test_what_does_not_fit_the_task_is_refused_before_the_search(table, sections
         prepare(table(**sections), [])
 
 
+@pytest.mark.parametrize(
+    ("task", "training", "missing"),
+    [
+        ("multilabel", {}, set()),
+        ("regression", {}, {"modulation"}),
+        ("multilabel", {"auxiliary_loss": 0.5}, {"auxiliary_loss"}),
+        ("multilabel", {"encoders": "frozen"}, {"modulation"}),
+    ],
+)
+def test_without_a_space_every_add_on_is_searched_that_fits_and_is_not_pinned(table, task, training, missing):
+    resolved = prepare(table(task, space=None, training={"batch_size": 16} | training), []).experiment
+    every = {"modality_dropout", "auxiliary_loss", "gradient_blending", "modulation"}
+    assert set(resolved.space["training"]) == every - missing
+    assert resolved.training.batch_size == 16
+
+
 def test_an_objective_of_a_missing_modality_wants_two_of_them(write_experiment):
     file = write_experiment(data={"avt_digits": {"modalities": ["image"]}}, space={})
     with pytest.raises(nas.RequestError, match="needs at least 2 modalities, and the data have 1"):

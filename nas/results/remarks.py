@@ -19,7 +19,7 @@ def remarks(history: History) -> list[str]:
         figures = zip(history.objectives, noise(history), strict=True)
         told = ", ".join(f"{name} {value:.4g}" for name, value in figures if value > 0)
         found.append(
-            f"{len(repeated)} networks were trained more than once; the standard deviation between "
+            f"Networks trained more than once: {len(repeated)}; the standard deviation between "
             f"trainings of one network: {told or 'none'}. The front stands on means."
         )
         found += [_explained(spread, history) for spread in spreads(history)]
@@ -27,8 +27,8 @@ def remarks(history: History) -> list[str]:
         found.append(foretold)
     if tuned := [record for record in history.records if record.origin.operator == TUNED]:
         found.append(
-            f"{len(tuned)} members of the front were trained on as whole networks; the others stand with "
-            "what they reach on frozen encoders."
+            f"Members of the front trained on as whole networks: {len(tuned)}; the others stand with what "
+            "they reach on frozen encoders."
         )
     if any(r.origin.inherits is not None and r.origin.operator != TUNED for r in history.records):
         found.append(f"Inheritance, {gains(history)}")

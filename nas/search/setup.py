@@ -233,9 +233,10 @@ def _check_setting(name: str, task: Task, path: tuple[str, ...]) -> None:
 
 
 def _add_ons_left_out(training: Training, task: Task) -> list[str]:
-    """What `add_ons: all` does not search: add-ons that the experiment pins or that do not fit the task."""
+    """What `add_ons: all` does not search: add-ons that are pinned, unfit for the task, or without effect."""
     unfit = [name for name, tasks in SETTINGS_OF_TASKS.items() if task.kind not in tasks]
-    return [*training.add_ons, *unfit]
+    of_encoders = ["modulation"] if training.encoders == "frozen" else []
+    return [*training.add_ons, *unfit, *of_encoders]
 
 
 def _check_training(space: SearchSpace, experiment: Experiment, task: Task) -> None:
