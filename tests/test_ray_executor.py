@@ -14,11 +14,17 @@ from s3 import CREDENTIALS, started_s3
 from searches import wait_until, write_search
 from test_local_executor import answered, architecture, run_all
 
+from nas.datasets import load_dataset
 from nas.errors import KeyPathError
 from nas.experiment import Execution, load_experiment
 from nas.registry import create, require_plugins
+from nas.results.run_directory import RunDirectory
+from nas.search.driver import drive
 from nas.search.executors import Completed, Failed, Job, Measured, Progress
+from nas.search.executors import open_executor as open_search_executor
 from nas.search.executors.ray import RayExecutor, _answering, _connect, settle
+from nas.search.setup import prepare
+from nas.search.study import Study
 from nas.space import Architecture
 
 MOODS = ["talkative", "angry", "greedy", "deadly", "good"]
@@ -173,6 +179,64 @@ def test_a_job_on_a_node_that_dies_has_lost_its_worker_and_runs_on_another(clust
     assert isinstance(run_all_submitted(executor)[-1], Completed)
     executor.close()
     cluster.remove_node(node)
+
+
+def test_a_search_writes_its_run_live_and_stops_what_local_workers_stop_within_populations(
+    cluster, home, tmp_path, monkeypatch
+):
+    """The pruner decides from what was told before, one member of a population after another."""
+    monkeypatch.setattr("nas.search.driver.TABLES_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("nas.results.pace.PATIENCE", 0)
+    choices = (
+        "space={dim: 8, connector: none, fusion: concat, training: {learning_rate: {float: [0.001, 0.1]}}}"
+    )
+    asked = ["constraints={}", "search={sampler: random, pruner: rungs, trials: 8, seed: 3}", choices]
+    file, training = write_search(home), "training={epochs: 4, batch_size: 16, population: 4}"
+
+    def search(backend):
+        setup = prepare(file, [*asked, training, f"execution={{backend: {backend}, workers: 1}}"])
+        experiment, run = setup.experiment, RunDirectory(tmp_path / backend)
+        run.create(experiment, setup.dataset.modalities, setup.dataset.task)
+        study, seen = Study(run, "toy", setup.proposals, experiment.objectives), []
+
+        def observe(report):
+            if isinstance(report, Completed):
+                told = sum(event["event"] == "told" for event in run.events())
+                table = run.path / "trials.csv"
+                listed = table.read_text().count("complete") if table.exists() else 0
+                seen.append((told, listed))
+
+        executor = open_search_executor(experiment, setup.dataset, run.path)
+        trials = experiment.search.trials
+        drive(study, executor, setup.pruner, run, trials, observe, lambda: False)
+        found = [(one.state, len(run.metrics(one.number)), one.values, one.told) for one in study.records]
+        assert all(run.metrics(number)[0]["population"] == {"size": 4} for number in range(trials))
+        study.close()
+        return found, seen
+
+    found, seen = search("ray")
+    assert found == search("local")[0]
+    assert {state for state, *_ in found} == {"complete", "pruned"}
+    assert [told for told, _ in seen] == list(range(1, len(seen) + 1))
+    assert seen[-1][1] > 0
+
+
+def test_the_workers_of_a_node_read_one_dataset_in_its_object_store(cluster):
+    import ray
+
+    from nas.search.executors._tune import _shared
+
+    shared = _shared(load_dataset("avt_digits", modalities=["text"]))
+
+    @ray.remote(num_cpus=0)
+    def mappings(references):
+        address = ray.get(references[0]).splits["train"].inputs["text"].data_ptr()
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        ranges = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines]
+        return [line for line, (first, end) in zip(lines, ranges, strict=True) if first <= address < end]
+
+    [mapping] = ray.get(mappings.remote([shared]))
+    assert "plasma" in mapping
 
 
 @pytest.fixture(params=["folder", "s3"])
