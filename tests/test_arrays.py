@@ -192,6 +192,22 @@ WRONG = {
         "row 1, column split: '7' is no split",
     ),
     "one class": ({"label": np.zeros(COUNT, int)}, {}, "has 1 class in the training split"),
+    "several labels": (None, {"label": ["label"]}, "data.label: ['label'] is not allowed; give the name"),
+    "several groups": (None, {"group": ["label"]}, "data.group: ['label'] is not allowed"),
+    "complex numbers": ({"photo": np.ones((COUNT, 4, 4), complex)}, {}, "holds complex128, not numbers"),
+    "a single number": ({"photo": np.array(3.0)}, {}, "photo has no axis of samples, and the labels have 60"),
+    "no numbers": ({"photo": np.ones((COUNT, 0, 4))}, {}, "the array is (60, 0, 4), which holds nothing"),
+    "ids beyond all vocabularies": ({"ids": np.full((COUNT, 5), 2**40)}, {}, "they must be below 10,000,000"),
+    "presence of another shape": (
+        {"there": np.ones((COUNT, 2), bool)},
+        {"modalities": {"photo": {"image": "photo", "present": "there"}}},
+        "modalities.photo.present: there is (60, 2); it must be (60,)",
+    ),
+    "a label that is missing": (
+        {"label": np.where(np.arange(COUNT) == 3, np.nan, np.arange(COUNT))},
+        {},
+        "row 4, column label: the label is empty. Mend them",
+    ),
 }
 
 

@@ -99,7 +99,7 @@ def assemble(
     table: Table,
     roles: Roles,
     encode: Callable[[NDArray[np.bool_]], Mapping[str, Encoded]],
-    on_bad_row: str = "error",
+    on_bad_row: str | None = None,
 ) -> Assembled:
     """A dataset of the rows that can be used.
 
@@ -107,13 +107,14 @@ def assemble(
         table: Where the rows are from.
         roles: Which of its columns are labels and splits.
         encode: From which rows may be learned from, `(N,)`, to the modalities of all rows.
-        on_bad_row: `error` refuses rows that cannot be used; `skip` leaves them out.
+        on_bad_row: `error` refuses rows that cannot be used; `skip` leaves them out. None where a dataset
+            has no such option, and refuses them.
 
     Raises:
         RequestError: There are bad rows that may not be skipped, or too little is left.
         ValueError: An option is not allowed.
     """
-    if on_bad_row not in ("error", "skip"):
+    if on_bad_row not in (None, "error", "skip"):
         raise ValueError(f"on_bad_row must be 'error' or 'skip', not {on_bad_row!r}")
     targets = read_labels(table, roles.labels, roles.task, roles.separator)
     named, groups = (table.columns[name] if name else None for name in (roles.split, roles.group))
@@ -150,7 +151,7 @@ def _without(rows: NDArray[np.bool_], bad: Mapping[int, Any]) -> NDArray[np.bool
     return kept
 
 
-def _judge(table: Table, bad: Mapping[int, str], on_bad_row: str) -> list[str]:
+def _judge(table: Table, bad: Mapping[int, str], on_bad_row: str | None) -> list[str]:
     """What is to be said of bad rows.
 
     Raises:
@@ -159,8 +160,9 @@ def _judge(table: Table, bad: Mapping[int, str], on_bad_row: str) -> list[str]:
     if not bad:
         return []
     first = first_rows(bad)
-    if on_bad_row == "error":
-        raise RequestError(f"{table.name}: {first}. Mend them, or leave them out with on_bad_row: skip")
+    if on_bad_row != "skip":
+        way = ", or leave them out with on_bad_row: skip" if on_bad_row else ""
+        raise RequestError(f"{table.name}: {first}. Mend them{way}")
     if len(bad) == table.count:
         raise RequestError(f"{table.name} has no row that can be used: {first}")
     return [f"{table.name}: {len(bad)} of {table.count} rows are left out: {first}"]

@@ -1,6 +1,7 @@
 """`arrays`: what is already numbers, in `.npy` or `.npz` files."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,8 @@ from nas.modality import ModalitySpec
 from nas.registry import register
 
 MOST_CHANNELS = 4
+MOST_IDS = 10_000_000  # of tokens: an embedding has a row for each
+NUMBERS = "buif"  # kinds of types: booleans, whole numbers with and without a sign, floats
 
 
 def _array() -> Option:
@@ -83,10 +86,13 @@ class Arrays:
     ) -> None:
         path = Path(source)
         store = Cache.below(path.parent, cache)
+        if not isinstance(label, str):
+            raise KeyPathError(("label",), f"{label!r} is not allowed; give the name of an array")
+        roles = Roles(label, task, split=split, group=group, shares=(validation, test), seed=seed)
         stored = Stored(path, store)
         columns = declared(modalities, list(stored), str(path), [label], KINDS)
         table, labels = _table(stored, label, split, group)
-        roles = Roles(labels, task, split=split, group=group, shares=(validation, test), seed=seed)
+        roles = replace(roles, label=labels)
         made = assemble(table, roles, partial(_encode, stored, columns, table.count, store))
         self.modalities, self.task = made.modalities, made.task
         self.splits, self.notes = made.splits, made.notes
@@ -146,7 +152,12 @@ def _encoded(
             _check_count(stored, own, count)
     rows = np.arange(count)
     if options["present"]:
-        rows = np.where(stored[options["present"]].astype(bool).reshape(count), rows, -1)
+        there = stored[options["present"]]
+        if there.size != count:
+            raise KeyPathError(
+                (*path[:-1], "present"), f"{options['present']} is {there.shape}; it must be ({count},)"
+            )
+        rows = np.where(there.astype(bool).reshape(count), rows, -1)
     if column.kind == "text":
         return _text(stored, column, rows, cache, training, path)
     array = _shaped(stored[name], column.kind, path)
@@ -165,8 +176,10 @@ def _encoded(
 
 def _shaped(array: NDArray[Any], kind: str, path: tuple[str, ...]) -> NDArray[Any]:
     """A view of the array with the axes that the kind has, channels first."""
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+    if array.dtype.kind not in NUMBERS:
         raise KeyPathError(path, f"the array holds {array.dtype}, not numbers")
+    if not array.size:
+        raise KeyPathError(path, f"the array is {array.shape}, which holds nothing")
     if kind == "vector" and array.ndim in (1, 2):
         return array.reshape(len(array), -1)
     if kind == "audio" and array.ndim == 2:
@@ -214,6 +227,10 @@ def _text(
             f"{stored.source}: {name} is {array.dtype} {array.shape}; text is token ids (N, T) of at "
             "least 0, or strings (N,)"
         )
+    if array.max() >= MOST_IDS:
+        raise RequestError(
+            f"{stored.source}: {name} has ids up to {array.max():,}; they must be below {MOST_IDS:,}"
+        )
     masks = None if mask is None else stored[mask]
     if masks is not None and masks.shape != array.shape:
         raise RequestError(f"{stored.source}: {mask} is {masks.shape}, and {name} is {array.shape}")
@@ -221,7 +238,9 @@ def _text(
 
 
 def _check_count(stored: Stored, name: str, count: int) -> None:
-    if len(stored[name]) != count:
+    shape = stored[name].shape
+    if shape[:1] != (count,):
         raise RequestError(
-            f"{stored.source}: {name} has {len(stored[name])} samples, and the labels have {count}"
+            f"{stored.source}: {name} has {shape[0] if shape else 'no axis of'} samples, and the labels have"
+            f" {count}"
         )
