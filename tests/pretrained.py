@@ -30,10 +30,13 @@ class Tiny(nn.Module):
 
 def create_model(model_name, pretrained=False, num_classes=1000, in_chans=3):
     assert not pretrained
-    sizes = {"tiny": (224, 224), "tiny_fixed": (6, 6)}
+    sizes = {"tiny": (224, 224), "tiny_fixed": (6, 6), "tiny_deep": (224, 224)}
     if model_name not in sizes:
         raise RuntimeError(f"Unknown model ({model_name})")
-    return Tiny(in_chans, num_classes, sizes[model_name])
+    model = Tiny(in_chans, num_classes, sizes[model_name])
+    if model_name == "tiny_deep":
+        model.conv = nn.Conv2d(in_chans, 5, 2)
+    return model
 '''
 
 

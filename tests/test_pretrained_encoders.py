@@ -315,6 +315,14 @@ def test_images_are_resized_for_a_model_of_a_fixed_size():
 
 
 @pytest.mark.usefixtures("timm")
+def test_images_that_are_too_small_for_a_model_are_refused():
+    with pytest.raises(
+        ValueError, match=r"^tiny_deep cannot read images of 1×5 \(.*\); give the data a larger"
+    ):
+        nas.create("encoder", "timm", ModalitySpec("image", (3, 1, 5)), 9, name="tiny_deep")
+
+
+@pytest.mark.usefixtures("timm")
 def test_a_frozen_model_keeps_its_running_statistics():
     encoder = nas.create("encoder", "timm", IMAGE, 9, name="tiny", tune="frozen")
     assert trained(encoder, torch.randn(4, 3, 8, 8)) == {"project.weight", "project.bias"}
@@ -326,6 +334,8 @@ def test_a_frozen_model_keeps_its_running_statistics():
 def test_wrong_names_and_weights_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"timm has no model 'tinny': Unknown model \(tinny\)"):
         nas.create("encoder", "timm", IMAGE, 9, name="tinny")
+    with pytest.raises(ValueError, match=r"'hf-hub:timm/tiny' is no name of a model of timm, and nothing is"):
+        nas.create("encoder", "timm", IMAGE, 9, name="hf-hub:timm/tiny")
     with pytest.raises(ValueError, match="tune must be one of"):
         nas.create("encoder", "timm", IMAGE, 9, name="tiny", tune="half")
     file = tmp_path / "weights.safetensors"

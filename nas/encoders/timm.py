@@ -35,7 +35,8 @@ class TimmEncoder(PretrainedEncoder):
         tune: `frozen` trains the linear map alone, `full` the model too.
 
     Raises:
-        ValueError: The modality is no image, there is no such model, or the weights do not fit it.
+        ValueError: The modality is no image, there is no such model, its images are larger, or the weights
+            do not fit it.
     """
 
     kinds = ("image",)
@@ -55,9 +56,7 @@ class TimmEncoder(PretrainedEncoder):
             _load(model, _file(Path(weights), name))
         known: dict[str, Any] = getattr(model, "pretrained_cfg", {})
         size = tuple(known["input_size"][1:]) if known.get("fixed_input_size") else None
-        with torch.no_grad():
-            width = model.eval()(torch.zeros(1, channels, *(size or spec.shape[1:]))).shape[-1]
-        super().__init__(model, width, dim, tune)
+        super().__init__(model, _width(model, name, (channels, *(size or spec.shape[1:]))), dim, tune)
         self.channels, self.size = channels, size
 
     def features(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -71,11 +70,26 @@ class TimmEncoder(PretrainedEncoder):
 def _create(name: str, channels: int) -> nn.Module:
     import timm
 
+    if not isinstance(name, str) or ":" in name:  # which names a model of a hub, or a folder
+        raise ValueError(f"name: {name!r} is no name of a model of timm, and nothing is downloaded")
     try:
         model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels)
     except RuntimeError as error:
         raise ValueError(f"timm has no model {name!r}: {error}; timm.list_models() names all") from error
     return model
+
+
+def _width(model: nn.Module, name: str, shape: tuple[int, ...]) -> int:
+    """Width of what a model gives of images of a shape."""
+    try:
+        with torch.no_grad():
+            pooled: Tensor = model.eval()(torch.zeros(1, *shape))
+    except RuntimeError as error:
+        sides = "×".join(map(str, shape[1:]))
+        raise ValueError(
+            f"{name} cannot read images of {sides} ({error}); give the data a larger size"
+        ) from None
+    return pooled.shape[-1]
 
 
 def _file(weights: Path, name: str) -> Path:
