@@ -472,6 +472,23 @@ class Samples:
         return TensorSplit(**parts | changes)
 
 
+def test_the_mask_of_a_sound_is_over_its_frames(registered):
+    class Sounds:
+        """Sounds of different lengths."""
+
+        def __init__(self, frames: int = 6):
+            self.task = nas.Task("classification", ("cat", "dog"))
+            self.modalities = {"sound": nas.ModalitySpec("audio", (1, 3, 6))}
+            mask = (torch.arange(frames) < 3).expand(10, -1)
+            part = TensorSplit({"sound": torch.ones(10, 1, 3, 6)}, torch.arange(10) % 2, {"sound": mask})
+            self.splits = dict.fromkeys(("train", "validation", "test"), part)
+
+    name = registered("dataset", Sounds)
+    check_component("dataset", name)
+    with pytest.raises(ContractError, match=r"the mask of sound is torch.bool \(8, 3\), not bool"):
+        check_component("dataset", name, frames=3)
+
+
 @pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
 def test_a_dataset_that_keeps_the_contract_passes(registered, task):
     check_component("dataset", registered("dataset", Samples), task=task)

@@ -54,7 +54,9 @@ def _wrong_ids(values: Tensor, spec: ModalitySpec) -> Iterator[str]:
 def _masks_fit(dataset: Dataset) -> Iterator[str]:
     for split, batch in _batches(dataset):
         for name, mask in batch.masks.items():
-            if mask.dtype != torch.bool or mask.shape != batch.inputs[name].shape[:2]:
+            shape = tuple(batch.inputs[name].shape)
+            time = -1 if dataset.modalities[name].kind == "audio" else 1
+            if mask.dtype != torch.bool or mask.shape != (shape[0], shape[time]):
                 yield f"{split}: the mask of {name} is {mask.dtype} {tuple(mask.shape)}, not bool (B, T)"
         shape = (len(batch.labels), len(dataset.modalities))
         there = batch.present

@@ -27,7 +27,8 @@ class Batch:
         inputs: By modality: tensors whose first axis is the batch.
         labels: int64 class indices `(B,)`, zeros and ones `(B, L)`, or numbers `(B,)` or `(B, T)`, as
             the task asks for.
-        masks: By modality, where samples differ in length: bool `(B, T)`, true for real tokens.
+        masks: By modality, where samples differ in length: bool `(B, T)`, true for real tokens, or for
+            the real frames of a sound.
         present: bool `(B, M)` in the order of the dataset's modalities; None where all are there.
     """
 
