@@ -261,8 +261,8 @@ class Execution(_Section):
         cpus_per_trial: (`ray`) Cores that a trial is given.
         gpus_per_trial: (`ray`) GPUs that a trial is given; 0.25 puts four trials on a GPU.
         max_concurrent: (`ray`) As `workers`, where a cluster shall grow to hold so many.
-        checkpoint_every: Epochs after which a trial keeps its state, to go on from there should its worker
-            die; 0 for never. With `ray` it is kept in `storage`.
+        checkpoint_every: Epochs after which a trial keeps its state, to go on from there should its worker or
+            the driver die; 0 for never. With `ray` it is kept in `storage`.
         storage: (`ray`) Folder, or URL such as `s3://bucket/folder`, where Tune keeps its own state and that
             of trials; None for the folder `tune` of the run directory.
     """

@@ -239,7 +239,7 @@ def test_the_workers_of_a_node_read_one_dataset_in_its_object_store(cluster):
     assert "plasma" in mapping
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture
 def storage(request, tmp_path):
     """The URL of a place for checkpoints, and what says which files are there."""
     if request.param == "folder":
@@ -250,11 +250,12 @@ def storage(request, tmp_path):
         yield server.url, lambda: list(server.objects)
 
 
-def test_a_job_whose_actor_dies_goes_on_from_its_checkpoint_as_if_nothing_had_happened(
-    open_executor, storage, tmp_path
+@pytest.mark.parametrize(("storage", "dies"), [("folder", "actor"), ("s3", "driver")], indirect=["storage"])
+def test_a_job_whose_actor_or_driver_dies_goes_on_from_its_checkpoint_as_if_nothing_had_happened(
+    open_executor, storage, tmp_path, dies
 ):
     tree = Architecture(architecture("good").to_data() | {"training": {"epochs": 5}})
-    [expected, again] = [Job(0, 7, tree, tmp_path / name) for name in ("expected", "again")]
+    expected, again = Job(1, 7, tree, tmp_path / "expected"), Job(0, 7, tree, tmp_path / "again")
     url, files = storage
     executor = open_executor(checkpoint_every=2, storage=url)
     undisturbed = run_all(executor, [expected])
@@ -267,9 +268,13 @@ def test_a_job_whose_actor_dies_goes_on_from_its_checkpoint_as_if_nothing_had_ha
 
     wait_until(kept, "Tune has a checkpoint")
     assert any(re.search(r"/checkpoint_\d+/0$", file) for file in files())
-    executor._desk.groups[0].kill()
-    first += run_all_submitted(executor)
-    assert first[-1].error.kind == "lost_worker"
+    if dies == "actor":
+        executor._desk.groups[0].kill()
+        first += run_all_submitted(executor)
+        assert first[-1].error.kind == "lost_worker"
+    else:
+        executor.close()
+        executor = open_executor(checkpoint_every=2, storage=url)
     resumed = run_all(executor, [again])
     assert without_times(resumed) == without_times(undisturbed)
     before, after = (
@@ -380,6 +385,11 @@ def without_times(reports):
 def test_a_trial_that_no_node_has_room_for_is_refused(open_executor):
     with pytest.raises(KeyPathError, match=r"execution: no node has 64 CPUs and 0 GPUs"):
         open_executor(cpus_per_trial=64)
+
+
+def test_a_storage_that_cannot_be_read_is_refused(open_executor):
+    with pytest.raises(KeyPathError, match=r"execution.storage: 'nowhere://nas' cannot be read: .*nowhere"):
+        open_executor(checkpoint_every=1, storage="nowhere://nas")
 
 
 def run_all_submitted(executor):

@@ -7,6 +7,7 @@ from pathlib import Path
 from searches import (
     DEADLINE_SECONDS,
     alive,
+    events,
     held_search,
     results,
     search,
@@ -75,12 +76,19 @@ def test_a_killed_driver_takes_ray_with_it_and_a_resumed_search_on_ray_ends_as_i
     finished_search, tmp_path
 ):
     experiment, run = write_search(tmp_path), tmp_path / "run"
-    with held_search(experiment, run, *RAY) as process:
+    options = *RAY, "--set", "execution.checkpoint_every=1"
+    with held_search(experiment, run, *options) as process:
         started = descendants(process.pid)
+        held = run / "trials" / str(max(event["trial"] for event in events(run)))
+        wait_until(
+            lambda: list(run.glob(f"tune/*/*/checkpoint_*/{held.name}")), "Tune has the held trial's state"
+        )
+        [epoch] = (held / "metrics.jsonl").read_text().splitlines()
         os.kill(process.pid, signal.SIGKILL)
         process.wait(DEADLINE_SECONDS)
         wait_until(lambda: not any(alive(pid) for pid in started), "all of Ray has ended")
     (tmp_path / "gate").unlink()
-    again = search_alone(experiment, run, "--resume", *RAY)
+    again = search_alone(experiment, run, "--resume", *options)
     assert again.returncode == 0, again.stderr
+    assert (held / "metrics.jsonl").read_text().startswith(epoch)  # the time too: not trained again
     assert results(run) == results(finished_search / "run")

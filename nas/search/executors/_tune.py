@@ -7,6 +7,7 @@ report and waits for the driver's answers. Nothing is decided on this side.
 
 import math
 import queue
+import re
 import shutil
 import tempfile
 import threading
@@ -20,13 +21,14 @@ from types import MappingProxyType
 from typing import Any
 
 import ray
+from pyarrow.fs import FileSelector, FileSystem
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from nas.errors import TrialError
+from nas.errors import KeyPathError, TrialError
 from nas.experiment import Experiment
 from nas.registry import import_plugin, load_entry_points, plugin_files
 from nas.results.run_directory import write_atomically
@@ -34,7 +36,9 @@ from nas.search.executors import CHECKPOINT, METRICS, Completed, Failed, Job, Pr
 from nas.search.executors._worker import prepare, report, run, watch_memory
 
 Files = Mapping[str, bytes]
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+STATE = re.compile(r"/checkpoint_\d+/\d+$")
 
 
 @dataclass
@@ -72,14 +76,18 @@ class Group:
 
 
 class Desk:
-    """Where the driver and Tune's loop meet: each works while the other waits."""
+    """Where the driver and Tune's loop meet: each works while the other waits.
 
-    def __init__(self) -> None:
+    Args:
+        kept: By number, what Tune has of trials whose actor has died.
+    """
+
+    def __init__(self, kept: Mapping[int, tune.Checkpoint] = NOTHING) -> None:
         self.changed = threading.Condition()
         self.groups: list[Group] = []
         self.submitted: list[Group] = []
         self.reports: list[Report] = []
-        self.kept: dict[int, Any] = {}  # by number: what Tune has of trials whose actor has died
+        self.kept: dict[int, tune.Checkpoint | None] = dict(kept)
         self.driver_rests = False
         self.closed = False
         self.error: BaseException | None = None
@@ -413,7 +421,30 @@ class Trials(tune.Trainable):
         return news
 
 
-def tuner(desk: Desk, experiment: Experiment, dataset: Any, storage: str) -> tune.Tuner:
+def left_behind(storage: str, name: str) -> dict[int, tune.Checkpoint]:
+    """By number, the newest states of trials that earlier sessions of a run have left in a storage.
+
+    Args:
+        storage: Folder or URL.
+        name: What the run is called there.
+
+    Raises:
+        KeyPathError: The storage cannot be read.
+    """
+    try:
+        filesystem, folder = FileSystem.from_uri(storage)
+        run = FileSelector(f"{folder}/{name}", allow_not_found=True, recursive=True)
+        files = filesystem.get_file_info(run)
+    except (OSError, ValueError) as error:
+        raise KeyPathError(("execution", "storage"), f"{storage!r} cannot be read: {error}") from None
+    states = [file for file in files if STATE.search(file.path)]
+    return {
+        int(file.base_name): tune.Checkpoint(file.path.rpartition("/")[0], filesystem)
+        for file in sorted(states, key=lambda file: file.mtime_ns)
+    }
+
+
+def tuner(desk: Desk, experiment: Experiment, dataset: Any, storage: str, name: str) -> tune.Tuner:
     """Tune's search of an experiment, for as long as the desk is open.
 
     Args:
@@ -421,6 +452,7 @@ def tuner(desk: Desk, experiment: Experiment, dataset: Any, storage: str) -> tun
         experiment: The experiment.
         dataset: Its dataset; goes into the object store.
         storage: Folder or URL where Tune keeps its state.
+        name: What the run is called there.
     """
     execution = experiment.execution
     parts = {
@@ -446,6 +478,7 @@ def tuner(desk: Desk, experiment: Experiment, dataset: Any, storage: str) -> tun
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
+            name=name,
             storage_path=storage,
             callbacks=[Clock(desk)],
             stop=Closed(desk),

@@ -1,5 +1,6 @@
 """`ray`: Ray Tune runs the trials, on this machine or on a cluster."""
 
+import hashlib
 import logging
 import math
 import os
@@ -45,10 +46,11 @@ class RayExecutor:
     Args:
         experiment: The experiment.
         dataset: Its dataset.
-        storage: Where Tune keeps its own state, unless the experiment says.
+        storage: Where Tune keeps its own state, unless the experiment says; and what tells the run from
+            others in one place.
 
     Raises:
-        KeyPathError: The cluster cannot be reached, or no node of it can take a trial.
+        KeyPathError: The cluster or the storage cannot be reached, or no node can take a trial.
     """
 
     def __init__(self, experiment: Experiment, dataset: Any, storage: Path) -> None:
@@ -61,9 +63,11 @@ class RayExecutor:
 
             self._counted = time.monotonic()
             self._places = self._count_places()
-            self._desk = _tune.Desk()
             where = execution.storage or str(storage.resolve())
-            self._tuner = _tune.tuner(self._desk, experiment, dataset, where)
+            name = f"{experiment.name}-{hashlib.sha256(str(storage.resolve()).encode()).hexdigest()[:8]}"
+            kept = _tune.left_behind(where, name) if execution.checkpoint_every else {}
+            self._desk = _tune.Desk(kept)
+            self._tuner = _tune.tuner(self._desk, experiment, dataset, where, name)
         except BaseException:
             self._leave()
             raise
