@@ -227,6 +227,19 @@ def test_what_is_wrong_with_an_array_is_one_clear_line_of_the_search_command(cas
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("name", "rows"), [("sound", [6]), ("facts", [5, 6])])
+def test_a_value_that_no_float32_holds_is_named_in_any_split_unless_it_is_marked_as_absent(
+    name, rows, tmp_path
+):
+    values = arrays()[name].astype(np.float64)
+    values[4], values[5] = np.nan, 1e300  # for validation and test; sample 4 has no sound
+    folder = write(tmp_path / "data", **{name: values})
+    reason = f"'{name}' holds values that are not finite numbers; mark them as not present"
+    with pytest.raises(RequestError) as caught:
+        load(folder, split="split")
+    assert f"{folder}: {'; '.join(f'row {row}, {reason}' for row in rows)}. Mend them" in str(caught.value)
+
+
 def test_a_source_that_is_none_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "data.npz").write_bytes(b"PK no more")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nas.datasets._assemble import Roles, assemble
 from nas.datasets._cache import Cache
 from nas.datasets._columns import OPTIONS, Column, Option, declared
-from nas.datasets._encoded import Encoded, moments
+from nas.datasets._encoded import CHUNK, Encoded, moments
 from nas.datasets._readers import encoded_texts
 from nas.datasets._stored import Stored
 from nas.datasets._table import Table, plain
@@ -162,16 +162,34 @@ def _encoded(
         return _text(stored, column, rows, cache, training, path)
     array = _shaped(stored[name], column.kind, path)
     spec = ModalitySpec(column.kind, array.shape[1:])
+    bad = _not_finite(stored, name, rows, cache)
     if not options["normalise"]:
-        return Encoded(spec, array, rows)
+        return Encoded(spec, array, rows, bad)
+    training = training.copy()
+    training[list(bad)] = False
     channels = 1 if array.ndim > 2 or column.kind == "vector" else None  # the axis that keeps its own moments
     axes = tuple(axis for axis in range(array.ndim) if axis != channels)
     mean, scale = moments(array, rows[training & (rows >= 0)], axes)
-    if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
-        raise KeyPathError(
-            path, f"{name!r} holds values that are not finite numbers; mark them as not present"
-        )
-    return Encoded(spec, array, rows, mean=mean, scale=scale)
+    return Encoded(spec, array, rows, bad, mean, scale)
+
+
+def _not_finite(stored: Stored, name: str, rows: NDArray[np.int64], cache: Cache) -> dict[int, str]:
+    """What is wrong with samples whose values no float32 holds; an array is looked through once."""
+    array = stored[name]
+    if array.dtype.kind != "f":
+        return {}
+
+    def make() -> tuple[NDArray[Any], dict[str, Any]]:
+        with np.errstate(over="ignore"):
+            chunks = (
+                array[start : start + CHUNK].astype(np.float32) for start in range(0, len(array), CHUNK)
+            )
+            finite = [np.isfinite(chunk).reshape(len(chunk), -1).all(1) for chunk in chunks]
+        return np.flatnonzero(~np.concatenate(finite)), {}
+
+    found, _ = cache.array(["not finite", stored.stamp(name)], make)
+    reason = f"{name!r} holds values that are not finite numbers; mark them as not present"
+    return {row: reason for row in found.tolist() if rows[row] >= 0}
 
 
 def _shaped(array: NDArray[Any], kind: str, path: tuple[str, ...]) -> NDArray[Any]:
