@@ -33,7 +33,7 @@ from nas.results.stored import read_history
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "ws.yaml"
 WAYS: Mapping[str, Sequence[str]] = {
     "new": (),
-    "old": ("search.sampler=tpe", "search.pruner=none", "search.racing=0"),
+    "old": ("search.sampler={tpe: {candidates: 24}}", "search.pruner=none", "search.racing=0"),
 }
 SIZES = (15_000, 30_000)
 

@@ -199,13 +199,14 @@ def test_what_learns_from_the_history_finds_a_better_front_than_random(name):
 
 
 def optunas_tpe(seed):
-    return TPESampler(seed=seed, n_startup_trials=5, multivariate=True, group=True)
+    return TPESampler(seed=seed, n_startup_trials=5, n_ei_candidates=24, multivariate=True, group=True)
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_tpe_proposes_what_optunas_does_where_all_decisions_occur_together():
     records = live(sampler("random"), 30, space=SIMPLE_SPACE)
-    ours, theirs = sampler("tpe"), OptunaSampler(optunas_tpe, history=100)
+    ours = create("sampler", "tpe", startup=5, candidates=24)
+    theirs = OptunaSampler(optunas_tpe, history=100)
     for seed in range(5):
         history = History(records, OBJECTIVES)
         assert ours.propose(SIMPLE_SPACE, history, seed) == theirs.propose(SIMPLE_SPACE, history, seed)

@@ -19,10 +19,14 @@ class TPE(OptunaSampler):
     Args:
         startup: Random proposals before the first model.
         history: Most recent trials that it sees, beside the front of those before.
+        candidates: Values drawn for a group of decisions, of which the most promising is proposed; Optuna's
+            own default is 24.
     """
 
-    def __init__(self, startup: int = 10, history: int = 60) -> None:
-        super().__init__(lambda seed: _Grouped(seed, startup), history)
+    def __init__(self, startup: int = 10, history: int = 40, candidates: int = 12) -> None:
+        if candidates < 1:
+            raise ValueError(f"candidates must be at least 1, not {candidates}")
+        super().__init__(lambda seed: _Grouped(seed, startup, candidates), history)
 
 
 class _Grouped(BaseSampler):
@@ -33,11 +37,16 @@ class _Grouped(BaseSampler):
     Args:
         seed: Seed of the draws.
         startup: Random proposals before the first model.
+        candidates: Values drawn for a group.
     """
 
-    def __init__(self, seed: int, startup: int) -> None:
-        self._joint = TPESampler(seed=seed, n_startup_trials=startup, multivariate=True)
-        self._single = TPESampler(seed=seed, n_startup_trials=startup, multivariate=False)
+    def __init__(self, seed: int, startup: int, candidates: int) -> None:
+        self._joint, self._single = (
+            TPESampler(
+                seed=seed, n_startup_trials=startup, n_ei_candidates=candidates, multivariate=multivariate
+            )
+            for multivariate in (True, False)
+        )
         self._groups: dict[str, dict[str, BaseDistribution]] = {}
         self._drawn: dict[str, Any] = {}
 
