@@ -2,6 +2,7 @@
 
 import math
 import time
+import traceback
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -470,7 +471,10 @@ def _as_trial_errors() -> Iterator[None]:
     except TrialError:
         raise
     except Exception as error:
-        raise _memory_or_error(error) from error
+        found = _memory_or_error(error)
+        if found.kind == "out_of_memory":
+            traceback.clear_frames(error.__traceback__)  # what they hold is memory that the next one needs
+        raise found from error
 
 
 def _halves(group: Mapping[int, _UnderWay]) -> tuple[dict[int, _UnderWay], dict[int, _UnderWay]]:

@@ -3,15 +3,21 @@
 import os
 import signal
 import time
+import weakref
 
 import pytest
 import torch
 from searches import DEADLINE_SECONDS, SEARCH, alive, wait_until, write_search
+from torch import nn
 
+import nas
+from nas.datasets import load_dataset
 from nas.errors import KeyPathError
-from nas.experiment import load_experiment
+from nas.evaluation import Evaluator
+from nas.experiment import Training, load_experiment
+from nas.registry import load_plugins
 from nas.search.executors import Completed, Failed, Job, Measured, Progress, local
-from nas.search.executors._worker import Share, _allowed
+from nas.search.executors._worker import Share, _allowed, _free_memory, run
 from nas.search.executors.local import LocalExecutor, shares
 from nas.space import Architecture
 
@@ -237,6 +243,55 @@ def test_a_worker_that_takes_too_much_memory_is_replaced_and_its_trial_is_out_of
         assert isinstance(completed, Completed)
     finally:
         executor.close()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_trials_had_that_were_out_of_memory_is_gone_when_the_gpu_gets_it_back(
+    toy, tmp_path, monkeypatch, count
+):
+    load_plugins([toy])
+    hoards, taken, still_taken, freed = [], [], [], []
+
+    @nas.register("fusion", "hoarding")
+    class Hoarding(nn.Module):
+        """Takes more memory than there is."""
+
+        def __init__(self, dims):
+            super().__init__()
+            self.out_dim = dims[0]
+            self.weight = nn.Parameter(torch.ones(1000))
+            hoards.append(weakref.ref(self.weight))
+
+        def forward(self, features, present=None, return_gates=False):
+            if not self.training:
+                return sum(features) * self.weight[0]
+            still_taken.append(sum(one() is not None for one in taken))
+            large = torch.ones(1000)
+            taken.append(weakref.ref(large))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    class Line:
+        """Keeps what it is sent, as that of Ray's workers does."""
+
+        sent = []
+
+        def send(self, message):
+            self.sent.append(message)
+
+    def free():
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+        _free_memory()
+
+    monkeypatch.setattr("nas.search.executors._worker._free_memory", free)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append([hoard() for hoard in hoards]))
+    tree = Architecture(architecture("good").to_data() | {"fusion": {"hoarding": {}}})
+    evaluator = Evaluator(load_dataset("toy"), ["accuracy"], Training(epochs=1))
+    run(evaluator, [Job(n, n, tree, tmp_path / str(n)) for n in range(count)], line := Line())
+    kinds = [message[2].kind for message in line.sent if message[0] == "failed"]
+    assert kinds == ["out_of_memory"] * count
+    assert set(still_taken) == {0}
+    assert hoards
+    assert freed == [[None] * len(hoards)]
 
 
 def test_a_job_that_runs_alone_waits_for_the_others_on_its_device_and_none_joins_it(tmp_path):

@@ -103,6 +103,11 @@ def _allowed(threads: int) -> int:
 def run(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> None:
     """Evaluate the jobs of a group; each sends its messages, of which the last one closes it."""
     connection.send(("started", [job.number for job in jobs]))
+    _evaluate(evaluator, jobs, connection)
+    _free_memory()  # here, where nothing holds a network any more
+
+
+def _evaluate(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> None:
     numbers = [job.number for job in jobs]
     try:
         with ExitStack() as files:
@@ -115,7 +120,6 @@ def run(evaluator: "Evaluator", jobs: Sequence[Job], connection: Connection) -> 
             raise
         for number in numbers:
             connection.send(("failed", number, TrialError("disk_full", str(error)), 0.0))
-    _free_memory()
 
 
 def _free_memory() -> None:
@@ -217,9 +221,12 @@ def _save(evaluation: "Evaluation", file: Path) -> None:
 
 
 def _with_traceback(error: TrialError, folder: Path) -> TrialError:
-    """Leave the traceback of a component's own error beside the trial, and say where."""
+    """Leave the traceback of a component's own error beside the trial, and say where.
+
+    What is returned has no traceback of its own, which would keep the network alive.
+    """
     if error.kind != "error":
-        return error
+        return TrialError(error.kind, error.message)
     if disk_is_full(error):
         raise OSError(errno.ENOSPC, error.message) from error
     file = folder / "error.txt"
