@@ -372,16 +372,31 @@ def test_a_library_that_is_not_installed_is_named_before_sampling(tmp_path, monk
     assert str(caught.value) == reason
 
 
-def test_a_network_whose_model_is_gone_cannot_be_loaded_and_says_which(bert, tmp_path):
-    path = shutil.copytree(bert, tmp_path / "bert")
-    example = Example({}, {"encoders": {"text": {"hf": {"path": str(path)}}}}, ("text", "vector"))
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_a_stored_network_needs_none_of_the_files_with_which_its_models_began(modality, bert, timm, tmp_path):
+    import timm as library
+
+    path, weights = shutil.copytree(bert, tmp_path / "bert"), tmp_path / "tiny.safetensors"
+    save_file(library.create_model("tiny").state_dict(), weights)
+    models = {
+        "text": {"hf": {"path": str(path)}},
+        "image": {"timm": {"name": "tiny", "weights": str(weights), "tune": "full"}},
+    }
+    example = Example({}, {"encoders": {modality: models[modality]}}, (modality, "vector"))
+    network, batch, file = example.build().eval(), example.batch(), tmp_path / "model.safetensors"
+    file.write_bytes(to_safetensors(network, example.description))
+    shutil.rmtree(path)
+    weights.unlink()
+    outputs = [one(batch.inputs, batch.masks, batch.present) for one in (network, nas.load(file))]
+    assert torch.equal(*outputs)
+
+
+def test_a_model_whose_library_is_not_there_is_named_with_the_file(bert, tmp_path, monkeypatch):
+    example = Example({}, {"encoders": {"text": {"hf": {"path": str(bert)}}}}, ("text", "vector"))
     file = tmp_path / "model.safetensors"
     file.write_bytes(to_safetensors(example.build(), example.description))
-    nas.load(file)
-    shutil.rmtree(path)
-    with pytest.raises(
-        nas.RequestError, match=r"model\.safetensors cannot be rebuilt: .*bert is no folder of"
-    ):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(nas.RequestError, match=r"model\.safetensors cannot be rebuilt: encoder 'hf' needs"):
         nas.load(file)
 
 

@@ -1,13 +1,14 @@
 """`hf`: a model of Hugging Face's transformers library, from a folder on this machine."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.encoders._pretrained import PretrainedEncoder
 from nas.encoders._text import real_tokens, vocabulary
@@ -15,6 +16,7 @@ from nas.modality import ModalitySpec, check_spec
 from nas.registry import register
 
 POOLER = "pooler"
+CONFIG = "config.json"
 
 
 @register("encoder", "hf")
@@ -31,6 +33,8 @@ class HuggingFaceEncoder(PretrainedEncoder):
         dim: Width of the tokens.
         path: Folder of the model.
         tune: `frozen` trains the linear map alone, `full` the model too.
+        config: Content of the folder's `config.json`; the folder is not read then, and the weights, which
+            a stored network has of its own, are random.
 
     Raises:
         ValueError: The modality is no text, the folder holds no such model, or the model knows fewer
@@ -42,13 +46,21 @@ class HuggingFaceEncoder(PretrainedEncoder):
     paths = ("path",)
     extra = "transformers"
 
-    def __init__(self, spec: ModalitySpec, dim: int, path: str | Path, tune: str = "frozen") -> None:
+    def __init__(
+        self, spec: ModalitySpec, dim: int, path: str | Path, tune: str = "frozen", config: str | None = None
+    ) -> None:
         check_spec(type(self), spec)
-        model, config = _load(Path(path))
-        _check_size("token ids", vocabulary(spec), config.vocab_size, path)
-        _check_size("tokens", spec.shape[0], getattr(config, "max_position_embeddings", None), path)
-        super().__init__(model, config.hidden_size, dim, tune)
-        self.padding = config.pad_token_id or 0
+        model = _of_texts(_load(Path(path)) if config is None else _untrained(config), path)
+        known = model.config
+        _check_size("token ids", vocabulary(spec), known.vocab_size, path)
+        _check_size("tokens", spec.shape[0], getattr(known, "max_position_embeddings", None), path)
+        super().__init__(model, known.hidden_size, dim, tune)
+        self.padding = known.pad_token_id or 0
+
+    @staticmethod
+    def portable(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings that build the same network without the folder."""
+        return {"config": (Path(settings["path"]) / CONFIG).read_text(encoding="utf-8"), **settings}
 
     def features(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Hidden states `(B, T, width)` of token ids `(B, T)`."""
@@ -63,22 +75,37 @@ class HuggingFaceEncoder(PretrainedEncoder):
         return states
 
 
-def _load(folder: Path) -> tuple[nn.Module, Any]:
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is no folder of a transformers model: it has no config.json")
+def _load(folder: Path) -> Any:
+    """The model of a folder, with all of its weights."""
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder} is no folder of a transformers model: it has no {CONFIG}")
     model, found = _from_pretrained(folder)
     lost = sorted(name for name in found["missing_keys"] if not name.startswith(POOLER))
     if lost:
         raise ValueError(
             f"the weights in {folder} are not those of its config.json: they lack {', '.join(lost[:3])}"
         )
+    return model
+
+
+def _untrained(config: str) -> Any:
+    """A model of the content of a `config.json`, with random weights."""
+    from transformers import AutoConfig, AutoModel
+
+    settings = json.loads(config)
+    known = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    return AutoModel.from_config(known, trust_remote_code=False, dtype=torch.float32)
+
+
+def _of_texts(model: Any, path: str | Path) -> Any:
+    """What of a model reads texts."""
     if not hasattr(model.config, "vocab_size"):
-        raise ValueError(f"{folder} holds a {type(model).__name__}, which reads no texts; give one that does")
+        raise ValueError(f"{path} holds a {type(model).__name__}, which reads no texts; give one that does")
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     if hasattr(model, POOLER):
         model.pooler = None  # it is not asked for, and would have parameters that learn nothing
-    return model, model.config
+    return model
 
 
 def _from_pretrained(folder: Path) -> tuple[Any, dict[str, Any]]:

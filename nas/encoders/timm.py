@@ -1,5 +1,6 @@
 """`timm`: an image model of the timm library."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -33,6 +34,7 @@ class TimmEncoder(PretrainedEncoder):
         name: Name of the model, such as `resnet18`.
         weights: File of its weights, or a folder of such; None starts from random ones.
         tune: `frozen` trains the linear map alone, `full` the model too.
+        load: Whether the weights are read; a stored network has them of its own.
 
     Raises:
         ValueError: The modality is no image, there is no such model, its images are larger, or the weights
@@ -45,19 +47,30 @@ class TimmEncoder(PretrainedEncoder):
     extra = "timm"
 
     def __init__(
-        self, spec: ModalitySpec, dim: int, name: str, weights: str | Path | None = None, tune: str = "full"
+        self,
+        spec: ModalitySpec,
+        dim: int,
+        name: str,
+        weights: str | Path | None = None,
+        tune: str = "full",
+        load: bool = True,
     ) -> None:
         check_spec(type(self), spec)
         channels = COLOURS if weights else spec.shape[0]
         if spec.shape[0] not in (1, channels):
             raise ValueError(f"pretrained weights are of images of {channels} channels, not {spec.shape[0]}")
         model = _create(name, channels)
-        if weights:
+        if weights and load:
             _load(model, _file(Path(weights), name))
         known: dict[str, Any] = getattr(model, "pretrained_cfg", {})
         size = tuple(known["input_size"][1:]) if known.get("fixed_input_size") else None
         super().__init__(model, _width(model, name, (channels, *(size or spec.shape[1:]))), dim, tune)
         self.channels, self.size = channels, size
+
+    @staticmethod
+    def portable(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings that build the same network without the file of its weights."""
+        return {**settings, "load": False}
 
     def features(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Pooled features `(B, 1, width)` of images `(B, channels, height, width)`."""

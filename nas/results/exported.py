@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from safetensors.torch import save
 from nas.errors import RequestError
 from nas.modality import ModalitySpec, Preprocessing, Task
 from nas.network import Network, build
-from nas.registry import require_plugins
+from nas.registry import get, require_plugins
 from nas.results.formats import WEIGHTS
 from nas.space import Architecture
 
@@ -67,7 +67,18 @@ class Description:
 def to_safetensors(network: Network, description: Description) -> bytes:
     """The file from which `load` rebuilds a network."""
     state = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    return save(state, metadata=description.to_metadata())
+    portable = replace(description, architecture=_portable(description.architecture))
+    return save(state, metadata=portable.to_metadata())
+
+
+def _portable(architecture: Architecture) -> Architecture:
+    """The architecture with encoders that need none of the files which they have begun with."""
+    tree = architecture.to_data()
+    for slot in tree.get("encoders", {}).values():
+        for name, settings in slot.items() if isinstance(slot, dict) else ():
+            if portable := getattr(get("encoder", name), "portable", None):
+                slot[name] = portable(settings)
+    return Architecture(tree)
 
 
 def load(path: Path | str, plugins: Iterable[Path | str] = ()) -> Network:
