@@ -444,3 +444,20 @@ def test_auto_fills_populations_where_trials_run_on_gpus_whatever_the_driver_has
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: here)
     assert prepare(write_experiment(execution=execution), []).proposals.groups.size == size
+
+
+def test_auto_trains_replicates_together_on_a_cpu_where_that_pays_and_asks_for_nothing_else(
+    write_experiment, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    text = {"attention": {"embedding": {"choice": [16, 512]}}}
+    space = {"dim": 8, "encoders": {"text": text}, "connector": "none", "fusion": "concat"}
+    sections = {"data": {"avt_digits": {"modalities": ["text"]}}, "space": space | {"head": "linear"}}
+    setup = prepare(write_experiment(**sections, search={"seeds": 2}), [])
+    groups = setup.proposals.groups
+    assert (groups.size, groups.fills) == (8, False)
+    suiting = {
+        point["encoders"]["text"]["attention"]["embedding"]: groups.suit(setup.space, point)
+        for point in setup.space.points()
+    }
+    assert suiting == {16: True, 512: False}
