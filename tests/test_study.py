@@ -218,6 +218,16 @@ def test_the_architecture_of_every_trial_is_a_file_from_the_moment_it_is_asked(r
     assert json.loads((run.trial(0) / "architecture.json").read_text()) == record.architecture.to_data()
 
 
+def test_the_architectures_that_a_power_cut_took_are_written_when_the_study_is_opened_again(run, reopen):
+    study = reopen()
+    records = [study.ask() for _ in range(3)]
+    files = [run.trial(number) / "architecture.json" for number in range(3)]
+    files[0].write_text("")
+    files[1].unlink()
+    reopen()
+    assert [json.loads(file.read_text()) for file in files] == [one.architecture.to_data() for one in records]
+
+
 def test_events_that_a_kill_kept_back_are_written_when_the_study_is_opened_again(run, reopen):
     one_of_each(reopen())
     complete = [{key: value for key, value in line.items() if key != "time"} for line in events(run)]

@@ -5,6 +5,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -80,6 +81,7 @@ class Study:
             self._distributions = trial.distributions | self._distributions
         self._ledger = Ledger([read_record(trial, self.objectives) for trial in stored], self.objectives)
         self._log_what_a_kill_kept_back()
+        self._write_what_a_power_cut_took()
 
     def _load(self, name: str) -> optuna.Study:
         """The study in the storage, made where there is none."""
@@ -170,8 +172,7 @@ class Study:
             record = Record(
                 number, seed, architecture, RUNNING, self._ledger.finished, proposal.origin, fold=fold
             )
-            file = self.run.trial(number) / "architecture.json"
-            write_atomically(file, json.dumps(architecture.to_data(), indent=1))
+            self._write_architecture(record)
             trial_id = self._store(record)
             self.claims.take(trial_id)
             self._trial_ids.append(trial_id)
@@ -290,6 +291,22 @@ class Study:
             for name in ("asked", *([_ending(record)] if record.finished else [])):
                 if (name, record.number) not in logged:
                     self._log(record, name)
+
+    def _write_what_a_power_cut_took(self) -> None:
+        """The database has all architectures too; of other drivers' trials there are no files here."""
+        for record in self.records:
+            file = self._architecture_file(record)
+            whole = file.stat().st_size > 0 if file.exists() else self.claims.shared
+            if not whole:
+                self._write_architecture(record)
+
+    def _write_architecture(self, record: Record) -> None:
+        """Write the file of a trial's architecture; no disk is waited for."""
+        text = json.dumps(record.architecture.to_data(), indent=1)
+        write_atomically(self._architecture_file(record), text, durable=False)
+
+    def _architecture_file(self, record: Record) -> Path:
+        return self.run.trial(record.number) / "architecture.json"
 
     def secure(self) -> None:
         """Have the disk keep through a power cut what was written until now; a server sees to that itself."""
