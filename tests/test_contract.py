@@ -234,35 +234,30 @@ def test_the_form_of_the_gates_is_checked(complaint):
     )
 
 
+class Forgetful(Head):
+    """W h + c, c forgotten."""
+
+    def __init__(self, in_dim, out_dim):
+        super().__init__(in_dim, out_dim)
+        self.offset = torch.randn(out_dim)
+
+    def forward(self, fused):
+        return self.linear(fused) + self.offset
+
+
 def test_a_tensor_that_stays_behind_on_the_processor_is_caught(complaint):
-    class Unregistered(Head):
-        def __init__(self, in_dim, out_dim):
-            super().__init__(in_dim, out_dim)
-            self.offset = torch.zeros(out_dim)
-
-        def forward(self, h):
-            return super().forward(h) + self.offset
-
     class Placeless(Head):
+        """W h + (0, 1, …)."""
+
         def forward(self, h):
             return super().forward(h) + torch.arange(self.linear.out_features)
 
-    for head in (Unregistered, Placeless):
+    for head in (Forgetful, Placeless):
         said = complaint("head", head)
         assert "computes on the device of its inputs: a tensor of shape (10,) in aten." in said
 
 
 def test_state_outside_of_the_state_dict_is_caught(complaint):
-    class Forgetful(Head):
-        """W h + c, c forgotten."""
-
-        def __init__(self, in_dim, out_dim):
-            super().__init__(in_dim, out_dim)
-            self.offset = torch.randn(out_dim)
-
-        def forward(self, fused):
-            return self.linear(fused) + self.offset
-
     assert "state_dict round trip: another seed's network gives other outputs" in complaint("head", Forgetful)
 
 
