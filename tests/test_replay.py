@@ -1,7 +1,10 @@
 """A run replays: what was asked follows from the order in which trials ended, whatever it was."""
 
 import random
+import shutil
 import sqlite3
+from collections import Counter
+from itertools import islice
 
 import pytest
 
@@ -9,6 +12,7 @@ from nas.errors import TrialError
 from nas.experiment import Experiment
 from nas.modality import ModalitySpec, Task
 from nas.registry import create
+from nas.results.records import ENDS
 from nas.results.run_directory import RunDirectory
 from nas.search.groups import Groups
 from nas.search.proposals import Proposals
@@ -27,15 +31,23 @@ def proposals(sampler, groups=None):
     return Proposals(SPACE, made, 3, racing=0.2, inheritance=0.5, groups=groups)
 
 
-def searched(folder, sampler, trials=24, workers=3, groups=None):
-    """A run of which the trials end in an order of their own."""
-    run, dice = RunDirectory(folder), random.Random(sampler)
+def begun(folder, sampler):
+    """A run that has no trial yet, and the dice that decide what becomes of its trials."""
+    run = RunDirectory(folder)
     experiment = Experiment(
         name="toy", data={"toy": {}}, objectives=OBJECTIVES, constraints={"parameters": "<= 3000"}
     )
     run.create(experiment, MODALITIES, Task("classification", ("a", "b")))
-    study = Study(run, "toy", proposals(sampler, groups), OBJECTIVES, experiment.constraints)
-    running = []
+    return run, random.Random(sampler)
+
+
+def opened(run, sampler, groups=None):
+    return Study(run, "toy", proposals(sampler, groups), OBJECTIVES, run.experiment().constraints)
+
+
+def steps(study, dice, trials=24, workers=3):
+    """Go on until there are so many trials, which end in an order of their own; stops after every step."""
+    running = [study.restart(record).number for record in study.left_over()]
     while len(study.records) < trials or running:
         while len(running) < workers and len(study.records) < trials:
             running.append(study.ask().number)
@@ -55,7 +67,14 @@ def searched(folder, sampler, trials=24, workers=3, groups=None):
                 study.tell(number, values, 1.0)
             else:
                 study.fail(number, TrialError("nan" if step == "fail" else "pruned", ""), 1.0)
+        yield
     study.close()
+
+
+def searched(folder, sampler, groups=None):
+    """A run that has come to its end."""
+    run, dice = begun(folder, sampler)
+    list(steps(opened(run, sampler, groups), dice))
     return run
 
 
@@ -63,6 +82,28 @@ def searched(folder, sampler, trials=24, workers=3, groups=None):
 def test_every_proposal_follows_from_the_order_in_which_trials_ended(sampler, tmp_path):
     run = searched(tmp_path / "run", sampler)
     asked = list(replay(run, proposals(sampler)))
+    assert [trial.number for trial in asked] == list(range(24))
+    assert all(trial.proposed == trial.recorded for trial in asked)
+
+
+@pytest.mark.parametrize("lost", ["study.db", "events.jsonl"])
+def test_a_run_replays_of_which_a_power_cut_took_the_end(lost, tmp_path):
+    run, dice = begun(tmp_path / "run", "evolution")
+    file, kept = run.path / lost, tmp_path / "kept"
+    study = opened(run, "evolution")
+    course = steps(study, dice)
+    for _ in islice(course, 12):
+        pass
+    study.secure()
+    shutil.copy(file, kept)
+    for _ in islice(course, 14):
+        pass
+    study.close()
+    shutil.copy(kept, file)
+    list(steps(opened(run, "evolution"), dice))
+    ends = Counter(event["trial"] for event in run.events() if event["event"] in ENDS.values())
+    assert ends == Counter(range(24))
+    asked = list(replay(run, proposals("evolution")))
     assert [trial.number for trial in asked] == list(range(24))
     assert all(trial.proposed == trial.recorded for trial in asked)
 

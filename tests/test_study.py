@@ -254,6 +254,16 @@ def test_an_event_that_is_half_written_is_cut_off_and_the_rest_stays(run):
     assert [line["trial"] for line in events(run)] == [0, 0, 1]
 
 
+def test_an_event_that_a_full_disk_has_cut_off_costs_no_more_than_what_is_written_behind_it(run):
+    run.append_event("asked", trial=0)
+    run.events_file.write_bytes(run.events_file.read_bytes() + b'{"time": "2026-')
+    run.append_event("released", trial=0)
+    assert [line["event"] for line in run.events()] == ["asked"]
+    run.mend_events()
+    run.append_event("restarted", trial=0)
+    assert [line["event"] for line in events(run)] == ["asked", "restarted"]
+
+
 def test_what_was_told_is_in_the_file_that_a_power_cut_leaves_once_it_is_secured(run, reopen, tmp_path):
     study = reopen()
     study.secure()

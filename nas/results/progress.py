@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nas.experiment import Direction
 from nas.results.dominance import hypervolume, non_dominated
-from nas.results.records import COMPLETE, REJECTED, Candidate, History, Record
+from nas.results.records import COMPLETE, ENDS, REJECTED, Candidate, History, Record
 from nas.space import Architecture
 
 CORNER = 1.1  # the reference point, a tenth beyond the worst, so that the ends of a front count as well
@@ -110,7 +110,6 @@ def seconds(events: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     Args:
         events: The decisions of the run, oldest first.
     """
-    endings = ("told", "failed", "pruned", "rejected")
     found: dict[int, float] = {}
     total, before = 0.0, None
     running: set[int] = set()
@@ -123,8 +122,8 @@ def seconds(events: Sequence[Mapping[str, Any]]) -> dict[int, float]:
             continue
         if event["event"] in ("asked", "restarted"):
             running.add(event["trial"])
-        elif event["event"] in (*endings, "released"):
+        elif event["event"] in (*ENDS.values(), "released"):
             running.discard(event["trial"])
-        if event["event"] in endings:
+        if event["event"] in ENDS.values():
             found[event["trial"]] = total
     return found

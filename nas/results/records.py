@@ -22,6 +22,7 @@ COMPLETE, FAILED, PRUNED, REJECTED, RUNNING, WAITING = (
 )
 TUNED = "tuned"  # the operator of a trial that trains on as a whole what frozen encoders have begun
 FINISHED = {COMPLETE, FAILED, PRUNED, REJECTED}
+ENDS = {state: "told" if state == COMPLETE else state for state in FINISHED}  # the event, by the state
 
 Losses: TypeAlias = tuple[float, ...]
 

@@ -151,12 +151,7 @@ class RunDirectory:
 
     def metrics(self, number: int) -> list[dict[str, Any]]:
         """The metrics of a trial's epochs, oldest first."""
-        file = self.trial(number) / "metrics.jsonl"
-        if not file.exists():
-            return []
-        # A trial that is running, or was killed, may have written half a line.
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return _whole_lines(self.trial(number) / "metrics.jsonl")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -195,16 +190,17 @@ class RunDirectory:
 
     def append_event(self, event: str, **details: Any) -> None:
         """Add one line to `events.jsonl`."""
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | details
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with self.events_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(_line({"time": now, "event": event} | details))
 
     def events(self) -> list[dict[str, Any]]:
         """The decisions of the run so far, oldest first."""
-        if not self.events_file.exists():
-            return []
-        lines = self.events_file.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        return _whole_lines(self.events_file)
+
+    def write_events(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Have `events.jsonl` say this and nothing else."""
+        write_atomically(self.events_file, "".join(map(_line, events)))
 
     def sessions(self) -> list[dict[str, Any]]:
         """On what the search has run, one entry per session; see `nas.results.environment`."""
@@ -218,16 +214,12 @@ class RunDirectory:
         write_atomically(self.environment_file, json.dumps(sessions, indent=1))
 
     def mend_events(self) -> None:
-        """Remove what a kill left half-written: a last line of the events, and temporary files."""
+        """Remove what a kill or a full disk left half-written: lines of the events, and temporary files."""
         for pattern in (LEFTOVERS, f"trials/*/{LEFTOVERS}"):
             for leftover in self.path.glob(pattern):
                 leftover.unlink(missing_ok=True)
-        if not self.events_file.exists():
-            return
-        content = self.events_file.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            write_atomically(self.events_file, whole)
+        if self.events_file.exists():
+            self.write_events(self.events())
 
     def write_tables(self, history: History) -> None:
         """Write `trials.csv`, `pareto.csv` and `pareto.json`."""
@@ -267,6 +259,21 @@ def write_atomically(file: Path, content: str | bytes, durable: bool = True) -> 
     """Write a file so that it is there in whole or not at all; see `nas.files.written_whole`."""
     with written_whole(file, durable) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
+
+
+def _line(data: Mapping[str, Any]) -> str:
+    return json.dumps(data) + "\n"
+
+
+def _whole_lines(file: Path) -> list[dict[str, Any]]:
+    """What a file of lines says, without those that were left, or are being written, half."""
+    if not file.exists():
+        return []
+    found = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        with suppress(ValueError):
+            found += [json.loads(line)] if line.endswith("\n") else []
+    return found
 
 
 def _remove_empty(made: list[Path]) -> None:

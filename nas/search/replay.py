@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nas.results.records import FINISHED, TUNED, History
+from nas.results.records import ENDS, TUNED, History
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
 from nas.search.proposals import Proposals, unfinished
@@ -41,7 +41,7 @@ def replay(run: RunDirectory, proposals: Proposals) -> Iterator[Replayed]:
         if "trial" not in event:
             continue
         number = event["trial"]
-        if event["event"] == "told" or event["event"] in FINISHED:
+        if event["event"] in ENDS.values():
             finished.add(number)
         elif event["event"] == "asked":
             before = history.records[:number]

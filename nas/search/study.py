@@ -3,7 +3,7 @@
 import itertools
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from nas.experiment import Direction, Experiment
 from nas.results import artifacts
 from nas.results.records import (
     COMPLETE,
+    ENDS,
     FAILED,
     PRUNED,
     REJECTED,
@@ -80,7 +81,7 @@ class Study:
         for trial in stored:
             self._distributions = trial.distributions | self._distributions
         self._ledger = Ledger([read_record(trial, self.objectives) for trial in stored], self.objectives)
-        self._log_what_a_kill_kept_back()
+        self._mend_log()
         self._write_what_a_power_cut_took()
 
     def _load(self, name: str) -> optuna.Study:
@@ -139,15 +140,17 @@ class Study:
         if not self.claims.shared:
             return
         trials = self._storage.get_all_trials(self._id, deepcopy=False)
+        news: list[tuple[Record, str]] = []
         for record in (read_record(trial, self.objectives) for trial in trials):
             if record.number == len(self.records):
                 self._trial_ids.append(trials[record.number]._trial_id)
-                self._log(record, "asked")
+                news.append((record, "asked"))
             elif self.records[record.number].finished or not record.finished:
                 continue
             self._ledger.put(record)
             if record.finished:
-                self._log(record, _ending(record))
+                news.append((record, ENDS[record.state]))
+        self._log_in_order(news)
 
     def ask(self, enough: Callable[[], bool] = lambda: False, last: bool = False) -> Record | None:
         """Propose the next trial; None when there is no network left that has not been one.
@@ -284,13 +287,32 @@ class Study:
             details = {"kind": record.failure[0], "message": record.failure[1]}
         self.run.append_event(event, trial=record.number, **details)
 
-    def _log_what_a_kill_kept_back(self) -> None:
-        """The database is written first; an event that a kill kept from the log is in it."""
-        logged = {(line["event"], line.get("trial")) for line in self.run.events()}
-        for record in self.records:
-            for name in ("asked", *([_ending(record)] if record.finished else [])):
-                if (name, record.number) not in logged:
-                    self._log(record, name)
+    def _log_in_order(self, news: Iterable[tuple[Record, str]]) -> None:
+        """Log what records say in the order in which it happened."""
+        for record, name in sorted(news, key=_moment):
+            self._log(record, name)
+
+    def _mend_log(self) -> None:
+        """Have the log say what the database says.
+
+        The database is written first: a kill may keep the last event back. A power cut takes the end of
+        both, and may take more of either: what the database has lost will happen again.
+        """
+        logged = self.run.events()
+        kept = [line for line in logged if self._has_happened(line)]
+        if len(kept) < len(logged):
+            self.run.write_events(kept)
+        known = {(line["event"], line.get("trial")) for line in kept}
+        happened = [(record, "asked") for record in self.records]
+        happened += [(record, ENDS[record.state]) for record in self.records if record.finished]
+        self._log_in_order((record, name) for record, name in happened if (name, record.number) not in known)
+
+    def _has_happened(self, line: Mapping[str, Any]) -> bool:
+        """Whether the database knows of what a line of the log says."""
+        number, name = line.get("trial", -1), line["event"]
+        if number >= len(self.records):
+            return False
+        return name not in ENDS.values() or name == ENDS.get(self.records[number].state)
 
     def _write_what_a_power_cut_took(self) -> None:
         """The database has all architectures too; of other drivers' trials there are no files here."""
@@ -385,15 +407,18 @@ class Study:
         )
         self._rows.end(self._trial_ids[record.number], ended)
         self._ledger.put(record)
-        self._log(record, _ending(record))
+        self._log(record, ENDS[record.state])
 
     def _set_state(self, number: int, state: TrialState) -> None:
         self._storage.set_trial_state_values(self._trial_ids[number], state)
 
 
-def _ending(record: Record) -> str:
-    """The event that ends a trial in the state of the record."""
-    return "told" if record.state == COMPLETE else record.state
+def _moment(news: tuple[Record, str]) -> tuple[int, bool, int]:
+    """Where an event stands among all of a study: how many trials had finished before, then their number."""
+    record, name = news
+    if name == "asked":
+        return record.asked_after, False, record.number
+    return record.told or 0, True, record.number
 
 
 def _compatible(known: BaseDistribution, other: BaseDistribution) -> bool:
