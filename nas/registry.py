@@ -129,8 +129,8 @@ def create(kind: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
     A hyper-parameter that is a component itself is given as an object, or as `{name: {...}}`.
 
     Raises:
-        RequestError: No such component, a hyper-parameter it does not have, or a library that it needs
-            is not installed.
+        RequestError: No such component, a hyper-parameter it does not have, none where it needs one, or
+            a library that it needs is not installed.
     """
     component = get(kind, name)
     if reason := uninstalled(component):
@@ -138,6 +138,10 @@ def create(kind: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
     known = hyper_parameters(kind, component)
     for key in kwargs.keys() - set(known) - set(KINDS[kind].given):
         raise RequestError(f"{kind} {name!r} has no hyper-parameter {key!r}; {near_misses(key, known)}")
+    told = inspect.signature(component).bind_partial(*args, **kwargs).arguments
+    for key, parameter in known.items():
+        if parameter.default is parameter.empty and key not in told:
+            raise RequestError(f"{kind} {name!r} needs {key!r}, which has no default; give it")
     nested = component_slots(component)
     settings = {
         key: create_selected(nested[key], value)

@@ -113,6 +113,14 @@ def test_create_names_an_unknown_hyper_parameter():
         nas.create("connector", "small_world", dims=[8, 8], layer=2)
 
 
+@pytest.mark.parametrize(
+    ("source", "options", "needed"), [(("data.csv",), {}, "label"), ((), {"label": "kind"}, "source")]
+)
+def test_create_names_a_hyper_parameter_that_has_no_value(source, options, needed):
+    with pytest.raises(nas.RequestError, match=f"dataset 'manifest' needs '{needed}', which has no default"):
+        nas.create("dataset", "manifest", *source, **options)
+
+
 @pytest.mark.parametrize("topology", ["ring", {"ring": {"k": 4}}, {"ring": {}}, {"ring": None}])
 def test_create_makes_nested_components(topology):
     connector = nas.create("connector", "small_world", dims=[8, 8], topology=topology)
