@@ -10,6 +10,8 @@ from nas.cli import DONE, Parser, positive, run_command
 from nas.errors import RequestError
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
     from nas.results.run_directory import RunDirectory
 
 HOST = "127.0.0.1"
@@ -28,6 +30,9 @@ def _dashboard(argv: Sequence[str] | None) -> int:
     run.experiment()
     if not run.has_study:
         raise RequestError(f"{run.path} has no study.db yet; start the search first")
+    from nas.results.stored import open_storage
+
+    storage = open_storage(run.storage_url)
     _check_port(arguments.port)
     address = f"http://{HOST}:{arguments.port}/dashboard"
     print(f"{address}   (Ctrl-C ends it)", flush=True)
@@ -35,21 +40,20 @@ def _dashboard(argv: Sequence[str] | None) -> int:
         import webbrowser
 
         webbrowser.open(address)
-    _serve(run, arguments.port)
+    _serve(run, storage, arguments.port)
     return DONE
 
 
-def _serve(run: "RunDirectory", port: int) -> None:
+def _serve(run: "RunDirectory", storage: "BaseStorage", port: int) -> None:
     import logging
 
     from optuna_dashboard import run_server
 
     from nas.results.artifacts import RunArtifacts
-    from nas.results.stored import open_storage
 
     logging.getLogger("optuna").setLevel(logging.WARNING)
     with suppress(KeyboardInterrupt):
-        run_server(open_storage(run.storage_url), host=HOST, port=port, artifact_store=RunArtifacts(run))
+        run_server(storage, host=HOST, port=port, artifact_store=RunArtifacts(run))
 
 
 def _check_port(port: int) -> None:

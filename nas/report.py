@@ -22,7 +22,11 @@ def _report(argv: Sequence[str] | None) -> int:
         "run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="the run directory of a search"
     )
     parser.add_argument(
-        "-o", type=Path, dest="output", metavar="FILE", help="where the comparison goes (compare.html)"
+        "-o",
+        type=Path,
+        dest="output",
+        metavar="PATH",
+        help="the folder of the report (RUN_DIR), or the file of the comparison (compare.html)",
     )
     parser.add_argument("--tensorboard", metavar="DIR", help="write event files for TensorBoard instead")
     parser.add_argument(
@@ -40,14 +44,15 @@ def _report(argv: Sequence[str] | None) -> int:
 
         print(write_comparison(runs, arguments.output))
         return DONE
-    if arguments.output:
-        raise RequestError("-o is for a comparison of several runs; the report goes into the run directory")
+    if arguments.output and (arguments.output.suffix or arguments.output.is_file()):
+        raise RequestError(f"-o {arguments.output}: the report of one run is several files; give a folder")
+    [run] = runs
+    if run.exists and not (arguments.output or run.writable):
+        raise RequestError(f"{run.path} cannot be written; choose another folder with -o")
     from nas.results.report import write_report
 
-    [run] = runs
-    write_report(run)
-    for name in ("report.html", "pareto.png", "pareto.csv", "pareto.json", "trials.csv"):
-        print(run.path / name)
+    for file in write_report(run, arguments.output):
+        print(file)
     return DONE
 
 

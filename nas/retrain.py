@@ -1,6 +1,7 @@
 """`python -m nas.retrain RUN_DIR --trial N`: train from scratch, measure on the test split."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +70,11 @@ def _retrain(argv: Sequence[str] | None) -> int:
     from nas.results.run_directory import RunDirectory
 
     run = RunDirectory(arguments.run_dir)
+    if run.exists and not run.writable:
+        raise RequestError(
+            f"{run.path} cannot be written, where trainings are kept; retrain in a copy of it "
+            f"({shlex.join(['cp', '-r', str(run.path), 'COPY'])})"
+        )
     subjects = _subjects(run, arguments)
     recipe = Recipe(arguments.seeds, arguments.epochs, arguments.on_validation, arguments.compiles)
     told = _Told(len(subjects) * recipe.seeds)

@@ -174,9 +174,9 @@ def test_a_run_without_a_complete_trial_is_refused(make_run, capsys):
     assert f"{other.path} has no complete trial yet" in capsys.readouterr().err
 
 
-def test_an_output_for_a_single_run_is_refused(make_run, capsys):
+def test_a_file_for_the_report_of_a_single_run_is_refused(make_run, capsys):
     assert report.main([str(make_run("one", 0, history(0)).path), "-o", "x.html"]) == 2
-    assert "-o is for a comparison" in capsys.readouterr().err
+    assert "-o x.html: the report of one run is several files; give a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -39,23 +40,32 @@ from nas.results.standings import standings
 from nas.results.stored import history_of, read_history, stored_study
 from nas.results.understanding import understanding
 
+FILES = ("report.html", "pareto.png", "pareto.csv", "pareto.json", "trials.csv")
 PICTURED = 12  # members of the front whose wiring is drawn
 FAILURES = 50  # trials without a result that are listed one by one
 NEAR = 0.01  # of the best value: what is as good for most
 
 
-def write_report(run: RunDirectory) -> None:
-    """Write `trials.csv`, `pareto.*` and `report.html` from the stored trials.
+def write_report(run: RunDirectory, folder: Path | None = None) -> list[Path]:
+    """Write `report.html`, `pareto.*` and `trials.csv` from the stored trials.
+
+    Args:
+        run: The run.
+        folder: Where they go; None for the run directory.
+
+    Returns:
+        The files.
 
     Raises:
         RequestError: There is no run in the directory.
     """
+    folder = folder or run.path
     experiment = run.experiment()
     require_plugins(experiment.plugins)
     history, shares = _read(run, experiment)
-    run.write_tables(history)
+    run.write_tables(history, folder)
     picture = png(front_picture(history, experiment.name))
-    write_atomically(run.path / "pareto.png", picture)
+    write_atomically(folder / "pareto.png", picture)
     page = render(
         "report.html.j2",
         _charts(run, history, shares),
@@ -67,7 +77,8 @@ def write_report(run: RunDirectory) -> None:
         **_again(run, experiment),
         networks=_others(history),
     )
-    write_atomically(run.path / "report.html", page)
+    write_atomically(folder / "report.html", page)
+    return [folder / name for name in FILES]
 
 
 def _read(run: RunDirectory, experiment: Experiment) -> tuple[History, Importances]:

@@ -49,6 +49,11 @@ class RunDirectory:
         return self.experiment_file.exists()
 
     @property
+    def writable(self) -> bool:
+        """Whether this process has the right to make files here."""
+        return os.access(self.path, os.W_OK)
+
+    @property
     def shared_storage(self) -> str | None:
         """URL of the database that this run shares with others; None for its own."""
         return self.experiment().search.storage if self.exists else None
@@ -221,8 +226,9 @@ class RunDirectory:
         if self.events_file.exists():
             self.write_events(self.events())
 
-    def write_tables(self, history: History) -> None:
-        """Write `trials.csv`, `pareto.csv` and `pareto.json`."""
+    def write_tables(self, history: History, folder: Path | None = None) -> None:
+        """Write `trials.csv`, `pareto.csv` and `pareto.json`, into another folder if one is given."""
+        folder = folder or self.path
         columns = [*history.objectives, *(name for name in LOGGED if name not in history.objectives)]
 
         def row(record: Record) -> dict[str, Any]:
@@ -250,9 +256,9 @@ class RunDirectory:
             for candidate in front
         ]
         header = ["number", "state", *columns, "architecture_id", "seconds"]
-        write_atomically(self.path / "trials.csv", _table(map(row, history.records), header))
-        write_atomically(self.path / "pareto.csv", _table(map(member, front), [*header, "modalities"]))
-        write_atomically(self.path / "pareto.json", json.dumps(members, indent=1))
+        write_atomically(folder / "trials.csv", _table(map(row, history.records), header))
+        write_atomically(folder / "pareto.csv", _table(map(member, front), [*header, "modalities"]))
+        write_atomically(folder / "pareto.json", json.dumps(members, indent=1))
 
 
 def write_atomically(file: Path, content: str | bytes, durable: bool = True) -> None:

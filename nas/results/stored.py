@@ -1,9 +1,13 @@
 """Reading the records of a run back from its Optuna storage."""
 
+import os
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
@@ -76,8 +80,8 @@ def open_storage(url: str) -> RDBStorage:
         if url.startswith("sqlite"):
             file = url.removeprefix("sqlite:///")
             raise RequestError(
-                f"{file} cannot be opened: {reason(error)}; reading takes the right to write too, to the "
-                "file and to its folder"
+                f"{file} cannot be opened: {reason(error)}; this takes the right to write too, to the file "
+                "and to its folder"
             ) from None
         if refuses(error):
             raise RequestError(f"search.storage: {url} {refusal(error)}") from None
@@ -156,12 +160,36 @@ def history_of(study: optuna.Study, experiment: Experiment) -> History:
 @contextmanager
 def stored_study(run: RunDirectory) -> Iterator[optuna.Study]:
     """The Optuna study of a run, to be read."""
-    storage = open_storage(run.storage_url)
-    try:
-        yield optuna.load_study(study_name=run.experiment().name, storage=storage)
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+    with _readable(run) as url:
+        storage = open_storage(url)
+        try:
+            yield optuna.load_study(study_name=run.experiment().name, storage=storage)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+@contextmanager
+def _readable(run: RunDirectory) -> Iterator[str]:
+    """URL of a run's storage; of a copy where it may not be written, for Optuna writes to what it opens."""
+    if run.shared_storage or (run.writable and os.access(run.database, os.W_OK)):
+        yield run.storage_url
+        return
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / run.database.name
+        try:
+            _copy(run.database.resolve(), copy)
+        except sqlite3.OperationalError as error:
+            raise RequestError(f"{run.database} cannot be read: {error}") from None
+        yield f"sqlite:///{copy}"
+
+
+def _copy(database: Path, copy: Path) -> None:
+    """Copy a database of SQLite as it stands, whether or not a search is writing to it."""
+    live = database.with_name(f"{database.name}-wal").exists()
+    source = f"{database.as_uri()}?{'mode=ro' if live else 'immutable=1'}"
+    with closing(sqlite3.connect(source, uri=True)) as one, closing(sqlite3.connect(copy)) as other:
+        one.backup(other)
 
 
 def read_records(storage: BaseStorage, study_id: int, objectives: Mapping[str, Direction]) -> list[Record]:
