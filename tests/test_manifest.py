@@ -474,6 +474,13 @@ def test_a_few_whole_numbers_are_classes_and_many_are_amounts(tmp_path):
     assert many.task.kind == "regression"
 
 
+@pytest.mark.parametrize("mistake", ["inf", "1e39", "12,5", "unknown"])
+def test_a_mistake_among_labels_that_are_numbers_is_a_bad_row_and_no_class(tmp_path, mistake):
+    rows = [{"words": f"word {n % 4}", "label": mistake if n == 7 else n + 0.5} for n in range(60)]
+    with pytest.raises(RequestError, match=f"row 8, column label: '{mistake}' is not a number"):
+        load(write_table(tmp_path, rows))
+
+
 # Untidy tables
 
 

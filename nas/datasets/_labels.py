@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.datasets._columns import listed, missing, number
+from nas.datasets._columns import MOST, listed, missing, number
 from nas.datasets._table import Table
 from nas.errors import RequestError
 from nas.modality import Task
@@ -123,10 +123,11 @@ def _infer(rows: Sequence[tuple[Any, ...]], separator: str) -> str:
         return "multilabel" if flags else "regression"
     if any(isinstance(listed(cell), list) or separator in str(cell) for cell in cells):
         return "multilabel"
-    numbers = [number(cell) for cell in cells if not (isinstance(cell, bool) or missing(cell))]
-    if not numbers or any(value is None for value in numbers):
+    cells = [cell for cell in cells if not (isinstance(cell, bool) or missing(cell))]
+    numbers = [value for cell in cells if (value := number(cell)) is not None]
+    if not numbers or len(numbers) < MOST * len(cells):
         return "classification"
-    whole = all(value is not None and value.is_integer() for value in numbers)
+    whole = all(value.is_integer() for value in numbers)
     return "classification" if whole and len(set(numbers)) <= MOST_CLASSES else "regression"
 
 
