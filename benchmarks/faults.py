@@ -35,6 +35,7 @@ from databases import MariaDB, PostgreSQL, Server, started
 TRIALS = 4
 DEADLINE_SECONDS = 600
 INTERRUPTED = 130  # exit code of a search that can be resumed
+WORKER, ACTOR = "spawn_main", "ray::ResourceTrainable"  # in command lines
 
 SLOW = (
     PLUGIN
@@ -135,7 +136,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS)
         time.sleep(0.02)
 
 
-def kill(search: Search, which: str = "spawn_main", how: int = signal.SIGKILL) -> None:
+def kill(search: Search, which: str = WORKER, how: int = signal.SIGKILL) -> None:
     """Send a signal to the processes of a search whose command line says `which`."""
     struck = [pid for pid, line in search.started().items() if which in line]
     assert struck, f"no process {which} to kill"
@@ -143,10 +144,10 @@ def kill(search: Search, which: str = "spawn_main", how: int = signal.SIGKILL) -
         os.kill(pid, how)
 
 
-def lose_population(search: Search) -> None:
+def lose_population(search: Search, which: str = WORKER) -> None:
     """The worker dies once all that it trains together have an epoch behind them."""
     wait_until(lambda: len(populations(search)) == TRIALS or search.process.poll() is not None)
-    kill(search)
+    kill(search, which)
 
 
 def populations(search: Search) -> list[int]:
@@ -266,7 +267,8 @@ FAULTS = {
         lambda search, _: (search.folder / "leak").touch(),
         ("execution.memory_limit=1.5",),
     ),
-    "ray_actor": Fault(lambda search, _: kill(search, "ray::ResourceTrainable"), RAY),
+    "ray_actor": Fault(lambda search, _: kill(search, ACTOR), RAY),
+    "ray_population": Fault(lambda search, _: lose_population(search, ACTOR), (*RAY, KEPT), POPULATION),
     "ray_driver": Fault(lambda search, _: end(search), RAY, resumed=True),
     "ray_node": Fault(lose_node, surroundings=cluster),
 }
