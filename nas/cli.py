@@ -14,9 +14,11 @@ DONE, OUR_FAILURE, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 # What the system refuses, and what to do.
 RIGHTS = "get the right to it, or choose another file or folder"
 ROOM = "make room, or choose another file or folder"
+PLACE = "choose another file or folder"
 REFUSALS = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), RIGHTS),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), ROOM),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), PLACE),
 }
 
 

@@ -63,7 +63,9 @@ def _new(kind: str, name: str, folder: Path) -> int:
     from nas.scaffold import write_plugin
 
     plugin, test = write_plugin(kind, name, folder)
-    print(f"{plugin} holds a {kind} that works: change it, and keep its contract:\npython -m pytest {test}")
+    article = "an" if kind[0] in "aeiou" else "a"
+    print(f"{plugin} holds {article} {kind} that works: change it, and keep its contract:")
+    print(f"python -m pytest {test}")
     return DONE
 
 

@@ -99,6 +99,7 @@ def test_a_run_that_may_only_be_read_is_reported_and_exported_elsewhere(finished
         (errno.EACCES, "error: some/file: Permission denied; get the right to it, or choose another"),
         (errno.EROFS, "error: some/file: Read-only file system; get the right to it, or choose another"),
         (errno.ENOSPC, "error: some/file: No space left on device; make room, or choose another"),
+        (errno.ENAMETOOLONG, "error: some/file: File name too long; choose another file or folder"),
     ],
 )
 def test_what_the_system_refuses_a_command_is_one_line(capsys, number, expected):

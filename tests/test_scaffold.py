@@ -59,10 +59,11 @@ def test_what_is_written_is_found_and_searched(plugins, capsys):
     assert len(dataset.splits["test"]) == 20
 
 
-def test_the_command_says_what_comes_next(tmp_path, capsys):
-    assert new("head", "my_own", tmp_path) == 0
+@pytest.mark.parametrize(("kind", "article"), [("head", "a"), ("encoder", "an")])
+def test_the_command_says_what_comes_next(tmp_path, capsys, kind, article):
+    assert new(kind, "my_own", tmp_path) == 0
     assert capsys.readouterr().out == (
-        f"{tmp_path / 'my_own.py'} holds a head that works: change it, and keep its contract:\n"
+        f"{tmp_path / 'my_own.py'} holds {article} {kind} that works: change it, and keep its contract:\n"
         f"python -m pytest {tmp_path / 'tests' / 'test_my_own.py'}\n"
     )
 
@@ -75,6 +76,15 @@ def test_nothing_is_overwritten(tmp_path, capsys, existing):
     assert new("head", "mine", tmp_path) == 2
     assert f"error: {file} exists already" in capsys.readouterr().err
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+    assert file.read_text() == "precious"
+
+
+@pytest.mark.parametrize("below", ["", "plugins"])
+def test_a_file_where_the_folder_should_be_is_named(tmp_path, capsys, below):
+    file = tmp_path / "mine"
+    file.write_text("precious")
+    assert new("head", "my_own", file / below) == 2
+    assert capsys.readouterr().err.startswith(f"error: {file / below}: ")
     assert file.read_text() == "precious"
 
 
