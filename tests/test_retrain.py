@@ -94,6 +94,21 @@ def test_the_epochs_asked_for_count_even_where_the_architecture_has_its_own(run,
         assert kept["validation"][0]["accuracy"] == evaluated(run, dataset(run), changed, kept["seeds"][0])
 
 
+def test_what_a_network_costs_is_what_it_cost_before_the_training_as_in_the_search(run, number, monkeypatch):
+    wiring = {
+        "layers": 1,
+        "topology": {"learnable_watts_strogatz": {"k": 4}},
+    }  # its beta is no parameter later
+    own = read_history(run).records[number].architecture.to_data() | {"connector": {"small_world": wiring}}
+    found = replace(read_history(run).records[number], architecture=Architecture(own))
+    monkeypatch.setattr("nas.results.subjects._record", lambda run, history, number: found)
+    assert retrain.main([str(run.path), "--trial", str(number), "--seeds", "1"]) == 0
+    kept, modalities = stored(run, number), dataset(run).modalities
+    untrained = nas.build(own, modalities, dataset(run).task)
+    assert kept["test"][0]["parameters"] == sum(one.numel() for one in untrained.parameters())
+    assert kept["test"][0]["sparsity"] == kept["validation"][0]["sparsity"]
+
+
 def test_retraining_on_validation_too_trains_on_the_samples_of_both_splits(run, number):
     arguments = [str(run.path), "--trial", str(number), "--seeds", "1", "--on-validation"]
     assert retrain.main(arguments) == 0

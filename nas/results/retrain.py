@@ -91,9 +91,8 @@ class Trainer:
         """
         evaluation = self.evaluator(architecture, seed)
         network = evaluation.network
-        test = self.evaluator.measure(network)
         split = self.dataset.splits["test"]
-        test |= self.evaluator.measure(network, *predict(network, split), split)
+        test = {**evaluation.values, **self.evaluator.measure(network, *predict(network, split), split)}
         validation = None if self.on_validation else dict(evaluation.values)
         understanding = self._understood(network, seed) if understand else None
         data = (self.dataset.modalities, self.dataset.task, self.plugins, self.preprocessing)
