@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -82,6 +83,30 @@ def test_the_trial_that_raised_is_shown_with_its_reason_and_keeps_its_traceback(
     assert failed["message"] == f"ValueError: <b>out of my way</b> & away (traceback in {file})"
     assert failed["message"] in shown
     assert "Traceback" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("fusion", "bound", "why"),
+    [
+        (
+            "{moody: {mood: blank}}",
+            3000,
+            r": \d failed(, \d rejected)?; the last, trial \d, failed \(nan\): ",
+        ),
+        ("concat", 3, r": \d+ rejected; the last, trial \d+, rejected \(constraint\): parameters = "),
+    ],
+)
+def test_a_search_without_a_complete_trial_says_so_and_ends_with_2(tmp_path, fusion, bound, why):
+    experiment, run = write_search(tmp_path), tmp_path / "run"
+    changes = [f"space.fusion={fusion}", f"constraints.parameters=<= {bound}"]
+    done = search(experiment, run, "--trials", "2", *[word for text in changes for word in ("--set", text)])
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: no trial is complete: ")
+    assert re.search(why, line)
+    assert f"{run / 'report.html'} says more" in line
+    assert (run / "report.html").exists()
+    assert rows(run)
 
 
 # Resuming what is finished

@@ -1,10 +1,10 @@
-"""Which components fail again and again."""
+"""Which components fail again and again, and what it was where nothing was done."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nas.results.records import COMPLETE, FAILED, PRUNED, History
+from nas.results.records import COMPLETE, FAILED, FINISHED, PRUNED, History
 from nas.results.selections import selections
 
 LEAST = 3
@@ -54,3 +54,20 @@ def poisoned(history: History) -> list[Poisoned]:
     ]
     found = [region for region in found if region.trained < len(ends)]
     return [region for region in found if region.failed >= LEAST and region.trained / 2 < region.failed]
+
+
+def no_result(history: History) -> str | None:
+    """Why a search has no complete trial: how its trials have ended, and the last of them; None if it has.
+
+    Args:
+        history: The trials.
+    """
+    ends = [record for record in history.records if record.state in FINISHED]
+    if any(record.state == COMPLETE for record in ends):
+        return None
+    if not ends:
+        return "no trial is complete: none has ended"
+    counts = ", ".join(f"{count} {state}" for state, count in Counter(one.state for one in ends).items())
+    last = max(ends, key=lambda record: record.number)
+    reason = f" ({last.failure[0]}): {last.failure[1]}" if last.failure else ""
+    return f"no trial is complete: {counts}; the last, trial {last.number}, {last.state}{reason}"

@@ -14,6 +14,7 @@ from nas.errors import RequestError, disk_is_full
 if TYPE_CHECKING:
     import argparse
 
+    from nas.results.records import History
     from nas.results.run_directory import RunDirectory
     from nas.search.executors import Report
     from nas.search.setup import Setup
@@ -206,13 +207,25 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
         keep_front_weights(study, run)
         write_report(run)
         display.conclude(run, reason)
-        return _interrupted("Interrupted", command) if stop.asked else DONE
     except Exception as error:
         if not disk_is_full(error):
             raise
         return _interrupted(f"The disk of {run.path}, or of a worker, is full", command)
     finally:
         study.close()
+    if stop.asked:
+        return _interrupted("Interrupted", command)
+    _check_result(study.history, run)
+    return DONE
+
+
+def _check_result(history: "History", run: "RunDirectory") -> None:
+    """A search without a complete trial has not done what it was asked for."""
+    from nas.results.failures import no_result
+
+    if why := no_result(history):
+        report = run.path / "report.html"
+        raise RequestError(f"{why}; {report} says more. Mend it, and search in another folder (--run-dir)")
 
 
 def _interrupted(why: str, command: str) -> int:
