@@ -150,8 +150,9 @@ WRONG = {
     "no array": (
         lambda folder: (folder / "photo.npy").write_text("hello"),
         {},
-        "photo is no array of numbers",
+        "photo is no array of numbers or strings, or is damaged (This file contains pickled (object) data.)",
     ),
+    "texts of no token": ({"ids": np.zeros((COUNT, 0), int)}, {}, "ids is int64 (60, 0); text is token ids"),
     "nothing declared": (None, {"modalities": None}, "None declares nothing"),
     "a kind of files": (
         None,
@@ -286,8 +287,14 @@ def test_the_layout_of_multibench_is_read(tmp_path):
 
 
 def test_by_default_the_first_55000_are_for_training(tmp_path):
-    with pytest.raises(RequestError, match="12 training samples, of which 55000 would leave none"):
+    with pytest.raises(RequestError, match="train: 55000 is not allowed"):
         nas.load_dataset("avmnist", str(write_digits(tmp_path)))
+
+
+@pytest.mark.parametrize("train", [0, 12, "many", 2.5, True])
+def test_a_number_of_training_samples_that_is_none_is_refused(train, tmp_path):
+    with pytest.raises(RequestError, match=f"train: {train!r} is not allowed.*a whole number from 1 to 11"):
+        nas.load_dataset("avmnist", str(write_digits(tmp_path)), train=train)
 
 
 @pytest.mark.parametrize(

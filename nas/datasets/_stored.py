@@ -86,9 +86,10 @@ def mapped(file: Path, name: str) -> NDArray[Any]:
     except FileNotFoundError:
         raise RequestError(f"{name} does not exist") from None
     except (OSError, ValueError, EOFError) as error:
-        raise RequestError(
-            f"{name} is no array of numbers or strings, or is damaged ({str(error).splitlines()[0]})"
-        ) from None
+        reason = (
+            str(error).splitlines()[0].partition(" If you trust")[0]
+        )  # what numpy advises is not done here
+        raise RequestError(f"{name} is no array of numbers or strings, or is damaged ({reason})") from None
     if not isinstance(array, np.ndarray):
         raise RequestError(f"{name} is no .npy file")
     return array

@@ -240,7 +240,7 @@ def _text(
         return encoded_texts(
             texts, lambda: learn(known, options, tokenizer), [*key, tokenizer and tokenizer.digest()], cache
         )
-    if array.dtype.kind not in "iu" or array.ndim != 2 or array.min() < 0:
+    if array.dtype.kind not in "iu" or array.ndim != 2 or not array.size or array.min() < 0:
         raise RequestError(
             f"{stored.source}: {name} is {array.dtype} {array.shape}; text is token ids (N, T) of at "
             "least 0, or strings (N,)"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nas.datasets import check_modalities
 from nas.datasets._encoded import Encoded, MappedSplit
 from nas.datasets._stored import mapped
-from nas.errors import RequestError
+from nas.errors import KeyPathError, RequestError
 from nas.modality import ModalitySpec, Task
 from nas.registry import register
 
@@ -35,6 +35,7 @@ class AVMNIST:
 
     Raises:
         ValueError: A modality does not exist.
+        KeyPathError: `train` leaves no sample for training, or none for validation.
         RequestError: A file is not there, or is not what it should be.
     """
 
@@ -45,10 +46,11 @@ class AVMNIST:
         learnt, learnt_labels = _part(Path(source), "train", self.modalities)
         tested, tested_labels = _part(Path(source), "test", self.modalities)
         count = len(learnt_labels)
-        if not 0 < train < count:
-            raise RequestError(
-                f"{source} has {count} training samples, of which {train} would leave none for validation; "
-                "give a smaller number as `train`"
+        if type(train) is not int or not 0 < train < count:
+            raise KeyPathError(
+                ("train",),
+                f"{train!r} is not allowed; {source} has {count} samples for training and validation: "
+                f"give a whole number from 1 to {count - 1}",
             )
         self.splits = {
             "train": MappedSplit(learnt, np.arange(train), learnt_labels[:train]),
