@@ -113,6 +113,31 @@ def test_what_is_not_declared_is_inferred(samples, tmp_path):
     assert dataset.modalities["tabular"].shape == (3,)  # age, and two colours
 
 
+def test_a_dry_run_says_what_came_of_a_table(tmp_path, capsys):
+    from nas.search.__main__ import main
+
+    rows = [
+        {
+            "words": f"word {n:02}",
+            "age": n,
+            "city": ("Oslo", "[b]Rome")[n % 2],
+            "kind": "[red]" + "abcdef"[n % 6],
+        }
+        for n in range(60)
+    ]
+    file = write_table(tmp_path, rows)
+    data = {"manifest": str(file), "label": "kind", "cache": str(tmp_path / "cache")}
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump({"data": data, "space": {"dim": 8, "fusion": "concat"}})
+    )
+    assert main([str(tmp_path / "mine.yaml"), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "data: classification, classes (6): [red]a, [red]b, [red]c, [red]d, [red]e, …" in shown
+    assert "train 42, validation 9, test 9" in shown
+    assert "words: text (7,), 17 tokens" in shown
+    assert "tabular: vector (3,), columns of 1 + 2" in shown
+
+
 def test_a_parquet_file_gives_what_the_csv_does(samples, tmp_path):
     with samples.open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
