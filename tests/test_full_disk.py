@@ -5,12 +5,12 @@ import os
 import subprocess
 
 import pytest
-from searches import results, search, write_search
+from searches import TRIALS, results, search, write_search
 
 from nas.errors import TrialError, disk_is_full
 
 DISK_BYTES = 32 * 2**20
-ROOM_BYTES = 1_500_000  # for about as many trials as the search shall have
+ROOM_BYTES = 700_000  # for about half of the trials that the search shall have
 
 
 @pytest.fixture
@@ -25,15 +25,17 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.parametrize("backend", ["local", "ray"])
 def test_a_search_on_a_full_disk_ends_resumable_and_goes_on_as_if_nothing_had_been(
-    finished_search, small_disk, tmp_path
+    finished_search, small_disk, tmp_path, backend
 ):
     experiment, run = write_search(tmp_path), small_disk / "run"
     (small_disk / "filler").write_bytes(bytes(DISK_BYTES - ROOM_BYTES))
-    full = search(experiment, run)
+    full = search(experiment, run, "--set", f"execution.backend={backend}", "--set", "execution.workers=1")
     assert full.returncode == 130
     assert f"The disk of {run}, or of a worker, is full; nothing that had finished is lost" in full.stderr
     assert "Traceback" not in full.stderr
+    assert 0 < full.stdout.count("\n") < TRIALS
     (small_disk / "filler").unlink()
     again = search(experiment, run, "--resume")
     assert again.returncode == 0, again.stderr
