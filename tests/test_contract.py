@@ -298,6 +298,43 @@ def test_padding_that_leaks_is_caught(complaint):
     assert "token ids under a false mask change the output" in complaint("encoder", Leaky)
 
 
+def test_padding_of_sounds_that_leaks_is_caught(complaint):
+    class Leaky(nn.Module):
+        """Every frame, and the mean of all frames, padding and all."""
+
+        kinds = ("audio",)
+
+        def __init__(self, spec, dim):
+            super().__init__()
+            self.linear = nn.Linear(spec.shape[-2], dim)
+
+        def forward(self, x, mask=None):
+            frames = self.linear(x[:, 0].mT)
+            return frames + frames.mean(1, keepdim=True)
+
+    assert "padding takes no part: frames under a false mask change the output" in complaint("encoder", Leaky)
+
+
+def test_sounds_without_frames_must_be_finite(complaint):
+    class Fragile(nn.Module):
+        """Mean of the real frames, without a thought for none."""
+
+        kinds = ("audio",)
+
+        def __init__(self, spec, dim):
+            super().__init__()
+            self.linear = nn.Linear(spec.shape[-2], dim)
+
+        def forward(self, x, mask=None):
+            frames = self.linear(x[:, 0].mT)
+            mask = frames.new_ones(frames.shape[:2]) if mask is None else mask
+            return (frames * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]
+
+    message = complaint("encoder", Fragile)
+    assert "an input that is all padding is finite: the output is not" in message
+    assert "padding takes no part" not in message
+
+
 def test_texts_without_tokens_must_be_finite(complaint):
     class Fragile(nn.Module):
         """Mean of the real embeddings, without a thought for none."""
@@ -312,7 +349,7 @@ def test_texts_without_tokens_must_be_finite(complaint):
             mask = x != 0 if mask is None else mask
             return (self.embedding(x) * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]
 
-    assert "a text without tokens is finite: the output is not" in complaint("encoder", Fragile)
+    assert "an input that is all padding is finite: the output is not" in complaint("encoder", Fragile)
 
 
 def test_declarations_are_checked(complaint):

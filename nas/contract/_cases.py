@@ -64,7 +64,7 @@ class EncoderCase(ModuleCase):
         if spec.kind != "text":
             return [torch.randn(batch, *spec.shape, generator=rng)]
         ids = torch.randint(1, spec.vocabulary or 2, (batch, *spec.shape), generator=rng)
-        return [ids * _real_tokens(ids)]
+        return [ids * of_several_lengths(batch, spec.shape[0])]
 
     def misfits(self, module: nn.Module, outputs: list[Tensor], batch: int) -> Iterator[str]:
         shape, dim = tuple(outputs[0].shape), self.given["dim"]
@@ -217,8 +217,7 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
-def _real_tokens(ids: Tensor) -> Tensor:
-    """A mask with texts of different lengths, one token at least."""
-    batch, length = ids.shape
+def of_several_lengths(batch: int, length: int) -> Tensor:
+    """A mask `(batch, length)` of samples of different lengths, one step at least."""
     lengths = 1 + torch.arange(batch) * 5 % length
     return torch.arange(length) < lengths[:, None]

@@ -1,12 +1,15 @@
-"""Points of the contract of encoders: masks, and texts that are padded or empty."""
+"""Points of the contract of encoders: masks, and texts and sounds that are padded or empty."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from nas.contract._cases import EncoderCase
+from nas.contract._cases import EncoderCase, of_several_lengths
 from nas.contract._modules import finite, same
+
+MASKED = {"text": "token ids", "audio": "frames"}  # kinds that may have a mask, and what it is over
 
 
 def _tokens_have_a_mask(case: EncoderCase) -> Iterator[str]:
@@ -22,26 +25,29 @@ def _tokens_have_a_mask(case: EncoderCase) -> Iterator[str]:
 
 
 def _padding_is_ignored(case: EncoderCase) -> Iterator[str]:
-    if case.given["spec"].kind != "text":
+    kind = case.given["spec"].kind
+    if kind not in MASKED:
         return
-    module, [ids] = case.build().eval(), case.inputs(6)
-    mask = ids != 0
-    other = torch.where(mask, ids, torch.ones_like(ids))
-    if not same([module(ids)[:, 0]], [module(ids, mask)[:, 0]]):
+    module, [x] = case.build().eval(), case.inputs(6)
+    mask = _mask(kind, x)
+    if kind == "text" and not same([module(x)[:, 0]], [module(x, mask)[:, 0]]):
         yield "mask=None differs from the mask of all ids but 0"
-    tokens, changed = module(ids, mask), module(other, mask)
-    seen = mask if tokens.shape[1] == mask.shape[1] else mask.any(1, keepdim=True)
+    padding = ~mask.view(len(x), *[1] * (x.dim() - 2), -1)
+    tokens, changed = module(x, mask), module(x.masked_fill(padding, 1), mask)
+    seen = module.token_mask(mask) if hasattr(module, "token_mask") else mask
+    seen = seen if tokens.shape[1] == seen.shape[1] else mask.any(1, keepdim=True)
     if not same([tokens * seen[..., None]], [changed * seen[..., None]]):
-        yield "token ids under a false mask change the output"
+        yield f"{MASKED[kind]} under a false mask change the output"
 
 
-def _empty_texts_are_finite(case: EncoderCase) -> Iterator[str]:
-    if case.given["spec"].kind != "text":
+def _nothing_but_padding_is_finite(case: EncoderCase) -> Iterator[str]:
+    kind = case.given["spec"].kind
+    if kind not in MASKED:
         return
-    module, [ids] = case.build().train(), case.inputs(4)
-    mask = ids != 0
+    module, [x] = case.build().train(), case.inputs(4)
+    mask = _mask(kind, x)
     mask[0] = False
-    outputs = module(ids, mask)
+    outputs = module(x, mask)
     outputs.sum().backward()
     if not finite([outputs]):
         yield "the output is not"
@@ -49,8 +55,13 @@ def _empty_texts_are_finite(case: EncoderCase) -> Iterator[str]:
         yield "the gradients are not"
 
 
+def _mask(kind: str, x: Tensor) -> Tensor:
+    """True for ids that are not 0, and for frames of sounds of several lengths."""
+    return x != 0 if kind == "text" else of_several_lengths(len(x), x.shape[-1])
+
+
 POINTS: dict[str, Callable[[Any], Iterator[str]]] = {
     "its tokens have a mask": _tokens_have_a_mask,
     "padding takes no part": _padding_is_ignored,
-    "a text without tokens is finite": _empty_texts_are_finite,
+    "an input that is all padding is finite": _nothing_but_padding_is_finite,
 }
