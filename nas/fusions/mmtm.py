@@ -14,9 +14,10 @@ from nas.space import Choice
 class MMTMFusion(VectorFusion):
     """Joint squeeze, excitation of each modality, and the results side by side.
 
-    Z = ReLU(W [h_1; …; h_M] + b), g_m = 2σ(W_m Z + b_m), [g_1 ⊙ h_1; …; g_M ⊙ h_M]. The squeeze over
-    positions is the pooling that has made the vectors: a gate per channel is the same before and after
-    it. The weights `(M, B, d)` are the gates, where the widths are equal; what is absent is zeros.
+    Z = ReLU(W [h_1; …; h_M] + b), g_m = 2σ(W_m Z + b_m), [g_1 ⊙ h_1; …; g_M ⊙ h_M]. The ReLU is that of
+    the authors' code (github.com/haamoon/mmtm), which has no factor of 2. The squeeze over positions is
+    the pooling that has made the vectors: a gate per channel is the same before and after it. The weights
+    `(M, B, d)` are the gates, where the widths are equal; what is absent is zeros.
 
     Args:
         dims: Width of every modality's vector; the fused vector is as wide as all together.
