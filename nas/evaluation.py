@@ -24,7 +24,7 @@ from nas.objectives import Context
 from nas.registry import available, create, get
 from nas.seeds import derive
 from nas.space import Architecture
-from nas.training import Epoch, train
+from nas.training import Epoch, predict, train
 from nas.training.features import FeatureStore, train_on_features
 from nas.training.inheritance import Ancestor, inherit
 from nas.training.population import Member, UnfitError, obstacle, shape, train_together
@@ -308,6 +308,17 @@ class Evaluator:
         """Let a network start from a trial's weights; the share of it that it takes over."""
         return inherit(network, Ancestor.load(ancestor), self.dataset.modalities, self.dataset.task)
 
+    def score(self, network: Network, split: Split) -> dict[str, float]:
+        """The objectives that a training changes, of a trained network on a split.
+
+        Raises:
+            TrialError: One of them fails, or is not a number there.
+        """
+        with _as_trial_errors():
+            values = self.measure(network, *predict(network, split), split)
+            _refuse_nan(values, f" on the split (samples: {len(split):,})")
+            return values
+
     def check(self, cheap: Mapping[str, float]) -> None:
         """Raise a `TrialError` where a cheap objective violates a constraint."""
         for name, bound in self.constraints.items():
@@ -505,10 +516,10 @@ def _numbers(measures: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _refuse_nan(values: Mapping[str, float]) -> None:
+def _refuse_nan(values: Mapping[str, float], where: str = "") -> None:
     for name, value in values.items():
         if value != value:
-            raise TrialError("nan", f"the objective {name} is not a number")
+            raise TrialError("nan", f"the objective {name} is not a number{where}")
 
 
 def _memory_or_error(error: Exception) -> TrialError:

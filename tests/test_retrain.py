@@ -15,11 +15,13 @@ from searches import SEARCH
 import nas
 from nas import retrain
 from nas.datasets import JoinedSplit, TensorSplit
+from nas.errors import TrialError
 from nas.evaluation import Evaluator
 from nas.registry import load_plugins
 from nas.results import robustness, subjects
 from nas.results.figures import figure, with_deviation
 from nas.results.records import COMPLETE, History, Record
+from nas.results.retrain import Trainer
 from nas.results.retrained import Retrained, Training, agreement, read_all, spread
 from nas.results.robustness import accuracy
 from nas.results.run_directory import RunDirectory
@@ -107,6 +109,14 @@ def test_what_a_network_costs_is_what_it_cost_before_the_training_as_in_the_sear
     untrained = nas.build(own, modalities, dataset(run).task)
     assert kept["test"][0]["parameters"] == sum(one.numel() for one in untrained.parameters())
     assert kept["test"][0]["sparsity"] == kept["validation"][0]["sparsity"]
+
+
+def test_an_objective_that_is_no_number_on_the_test_split_is_the_reason_why_a_training_fails(run, number):
+    experiment, data = run.experiment(), dataset(run)
+    data.splits["test"] = TensorSplit(**vars(data.splits["test"].batch(torch.zeros(1, dtype=torch.long))))
+    trainer = Trainer(experiment.model_copy(update={"objectives": {"auroc": "maximize"}}), dataset=data)
+    with pytest.raises(TrialError, match=r"auroc is not a number on the split \(samples: 1\)"):
+        trainer(read_history(run).records[number].architecture, 0)
 
 
 def test_retraining_on_validation_too_trains_on_the_samples_of_both_splits(run, number):

@@ -2,6 +2,7 @@
 
 import math
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -125,6 +126,24 @@ def test_an_output_that_is_not_a_number_makes_a_metric_none(name):
     assert math.isnan(measure(name, scores, TRUTH, CLASSES))
 
 
+@pytest.mark.parametrize(
+    ("name", "labels", "task", "defined"),
+    [
+        ("r2", [[5.0, 5.0]], TARGETS, False),
+        ("r2", [[5.0, 5.0], [6.0, 4.0]], TARGETS, True),
+        ("mae", [[5.0, 5.0]], TARGETS, True),
+        ("auroc", [1, 1, 1], CLASSES, False),
+        ("average_precision", [1, 1, 2], CLASSES, True),
+        ("auroc", [[1, 0, 0], [1, 0, 0]], LABELS, False),
+        ("macro_f1", [1], CLASSES, True),
+    ],
+)
+def test_a_metric_says_whether_some_labels_have_such_a_figure_at_all(name, labels, task, defined):
+    assert create("objective", name).is_defined(torch.tensor(labels), task) == defined
+    outputs = torch.rand(len(labels), task.out_dim)
+    assert math.isnan(measure(name, outputs.numpy(), np.array(labels), task)) != defined
+
+
 def test_one_target_may_come_without_an_axis_of_its_own():
     one = Task("regression", ("price",))
     assert measure("mae", PREDICTED[:, :1], NUMBERS[:, 0], one) == pytest.approx(
@@ -241,6 +260,20 @@ def test_the_default_objectives_fit_the_task_and_are_written_out(table, write_ex
 def test_what_does_not_fit_the_task_is_refused_before_the_search(table, sections, message):
     with pytest.raises(nas.RequestError, match=re.escape(message)):
         prepare(table(**sections), [])
+
+
+def test_an_objective_that_the_labels_for_validation_do_not_have_is_refused_before_the_search(tmp_path):
+    parts = ["validation", "test", *["train"] * 8]
+    lines = [f"word {n},{n},{part}" for n, part in enumerate(parts)]
+    (tmp_path / "data.csv").write_text("\n".join(["words,price,part", *lines]))
+    data = "{manifest: data.csv, label: price, task: regression, split: part, cache: cache}"
+    for objectives, refused in (("{r2: maximize}", True), ("{mae: minimize}", False)):
+        (tmp_path / "mine.yaml").write_text(f"data: {data}\nobjectives: {objectives}\n")
+        with pytest.raises(nas.RequestError) if refused else nullcontext() as caught:
+            prepare(tmp_path / "mine.yaml", [])
+        if refused:
+            expected = "mine.yaml:2: objectives.r2: r2 is not a number on the validation split (samples: 1)"
+            assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 An objective is a component: `(**hp)` with `direction` (`maximize` or `minimize`), `cheap` (known
 before training) and `logged` (measured in every trial, asked for or not), and where it does not fit
-everything `tasks` (the kinds of `nas.modality.Task` that it fits) and `least_modalities`; called with a
-`Context`, it gives a number.
+everything `tasks` (the kinds of `nas.modality.Task` that it fits), `least_modalities`, and
+`is_defined(labels, task)`; called with a `Context`, it gives a number.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,5 +1,6 @@
 """What the objectives share that compare outputs with labels."""
 
+import math
 import warnings
 from typing import ClassVar
 
@@ -28,9 +29,16 @@ class Metric:
             raise ValueError(f"{type(self).__name__} needs a trained network's outputs")
         if context.outputs.isnan().any():
             return float("nan")
+        return self._figure(context.outputs, context.labels, context.task)
+
+    def is_defined(self, labels: Tensor, task: Task) -> bool:
+        """Whether it is a number on these labels, whatever the outputs."""
+        return not math.isnan(self._figure(torch.zeros(len(labels), task.out_dim), labels, task))
+
+    def _figure(self, outputs: Tensor, labels: Tensor, task: Task) -> float:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torchmetrics tells of classes without a sample, left out here
-            return float(self.measure(context.outputs, context.labels, context.task))
+            return float(self.measure(outputs, labels, task))
 
     def measure(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         """The metric of outputs `(N, out_dim)`, as the network gives them, and labels."""

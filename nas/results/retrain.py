@@ -26,7 +26,6 @@ from nas.results.retrained import Retrained, Training, read, seed_of
 from nas.results.run_directory import RunDirectory, write_atomically
 from nas.results.subjects import Subject
 from nas.space import Architecture
-from nas.training import predict
 
 MOST_MODALITIES = 6  # of which every subset is tried
 
@@ -87,12 +86,11 @@ class Trainer:
             understand: Find out what the network rests on, too.
 
         Raises:
-            TrialError: The training fails.
+            TrialError: The training fails, or an objective is not a number on the test split.
         """
         evaluation = self.evaluator(architecture, seed)
         network = evaluation.network
-        split = self.dataset.splits["test"]
-        test = {**evaluation.values, **self.evaluator.measure(network, *predict(network, split), split)}
+        test = {**evaluation.values, **self.evaluator.score(network, self.dataset.splits["test"])}
         validation = None if self.on_validation else dict(evaluation.values)
         understanding = self._understood(network, seed) if understand else None
         data = (self.dataset.modalities, self.dataset.task, self.plugins, self.preprocessing)

@@ -1,6 +1,6 @@
 """From an experiment file to everything that a search needs, checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -209,9 +209,26 @@ def _check_fit(experiment: Experiment, dataset: Dataset) -> None:
     for name in experiment.objectives:
         if misfits[name] is not None:
             raise KeyPathError(("objectives", name), f"{name} {misfits[name]}; {near_misses(name, fitting)}")
+    if experiment.validation.folds == 1:
+        _check_defined(experiment.objectives, dataset)
     for name in experiment.training.model_fields_set:
         if getattr(experiment.training, name) != Training.model_fields[name].default:
             _check_setting(name, dataset.task, ("training", name))
+
+
+def _check_defined(objectives: Iterable[str], dataset: Dataset) -> None:
+    """No objective is bound to be no number by the labels for validation, where those are at hand."""
+    labels = getattr(dataset.splits["validation"], "labels", None)
+    if not isinstance(labels, torch.Tensor):
+        return
+    for name in objectives:
+        is_defined = getattr(create("objective", name), "is_defined", None)
+        if is_defined and not is_defined(labels, dataset.task):
+            raise KeyPathError(
+                ("objectives", name),
+                f"{name} is not a number on the validation split (samples: {len(labels):,}), whatever is "
+                "predicted; give more rows, of several classes or values, or choose another objective",
+            )
 
 
 def _misfit(objective: type, dataset: Dataset) -> str | None:
