@@ -829,6 +829,7 @@ BROKEN = {
     "https://example.org/x.png": (None, "does not exist; nothing is downloaded, give a file"),
     "folder.png": ("folder", "folder.png is a folder, not a file"),
     "folder.ogg": ("folder", "folder.ogg is a folder, not a file"),
+    "pipe.png": ("pipe", "pipe.png cannot be read (it is a device or a pipe)"),
     "loop.png": ("loop", "loop.png cannot be read (Too many levels of symbolic links"),
     "below/a/file.png": (None, "does not exist"),
     "empty.png": (b"", "(no picture in a known format)"),
@@ -871,6 +872,8 @@ def test_a_file_that_cannot_be_read_is_named_with_its_row_and_the_reason(name, t
     file = tmp_path / name
     if content == "folder":
         file.mkdir()
+    elif content == "pipe":
+        os.mkfifo(file)
     elif content == "loop":
         file.symlink_to(file)
     elif content is not None:

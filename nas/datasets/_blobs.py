@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +54,14 @@ class File:
         return f"{self.path}|{status.st_size}|{status.st_mtime_ns}"
 
     def read(self) -> bytes:
-        """The file's content."""
+        """The file's content.
+
+        Raises:
+            OSError: It cannot be read, or is a device or a pipe, which may have no end.
+        """
+        mode = self.path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OSError("it is a device or a pipe")
         return self.path.read_bytes()
 
     def __str__(self) -> str:
