@@ -691,6 +691,11 @@ BAD = {
         {"split": "split"},
         "row 5, column split: 'tarin' is no split",
     ),
+    "an empty split cell": (
+        table(split=""),
+        {"split": "split"},
+        "row 5, column split: '' is no split; allowed: train, validation, test",
+    ),
     "an empty label": (table(label=""), TEXT, "row 5, column label: the label is empty"),
     "one class": ([row | {"label": "a"} for row in GOOD], TEXT, "has 1 class in the training split"),
     "nothing declared": (GOOD, {"modalities": {}}, "modalities: {} declares nothing"),
