@@ -534,8 +534,9 @@ def test_rare_categories_share_a_column(tmp_path):
     assert (whole(dataset.splits["train"]).inputs["facts"].sum(1) == 1).all()
 
 
-def test_a_file_with_semicolons_and_one_of_a_spreadsheet_are_read(tmp_path):
-    lines = "\r\n".join(["words;label", *(f"word {n}, and more;{'ab'[n % 2]}" for n in range(40))])
+@pytest.mark.parametrize("first", [[], ["sep=;"]])
+def test_a_file_with_semicolons_and_one_of_a_spreadsheet_are_read(tmp_path, first):
+    lines = "\r\n".join([*first, "words;label", *(f"word {n}, and more;{'ab'[n % 2]}" for n in range(40))])
     (tmp_path / "data.csv").write_bytes(b"\xef\xbb\xbf" + lines.encode())
     assert sum(map(len, load(tmp_path / "data.csv").splits.values())) == 40
 

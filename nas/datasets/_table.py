@@ -13,6 +13,7 @@ from nas.errors import RequestError
 
 LARGEST_CELL = 10_000_000
 DELIMITERS = ",;\t"
+SAID_DELIMITER = re.compile(r"sep=([,;\t])\r?\n")  # a first line of Excel's
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 FILE_FIELDS = {"bytes", "path", "array", "sampling_rate"}  # of a struct that is a picture or a sound
 
@@ -68,7 +69,9 @@ def _read_csv(file: Path, content: bytes) -> Table:
     csv.field_size_limit(LARGEST_CELL)
     try:
         text = content.decode("utf-8-sig")
-        delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
+        said = SAID_DELIMITER.match(text)
+        text = text[said.end() :] if said else text
+        delimiter = said[1] if said else max(DELIMITERS, key=text.partition("\n")[0].count)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         spell = DecimalComma.of if delimiter == ";" else str
         rows = [[spell(cell.strip()) for cell in row] for row in reader if row]
