@@ -65,6 +65,24 @@ def search(proposals, trials, state=lambda number: COMPLETE):
     return records
 
 
+def test_some_networks_more_are_scouted_with_every_trial_and_only_where_the_sampler_asks():
+    asked = []
+
+    def exact(architecture):
+        asked.append(architecture)
+        return {"parameters": measured(architecture)["parameters"]}
+
+    search(Proposals(SPACE, create("sampler", "random"), 1, exact=exact), 10)
+    assert not asked
+    evolution = create("sampler", "evolution", scouts=20)
+    counts = []
+    for trials in range(1, 6):
+        search(Proposals(SPACE, evolution, 1, exact=exact), trials)
+        counts.append(len(asked))
+        asked.clear()
+    assert counts == [0, 8, 16, 20, 20]
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_hundred_proposals_on_a_space_of_192_points_are_a_hundred_different_ones(name):
     assert SPACE.size == 192

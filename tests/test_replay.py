@@ -14,6 +14,7 @@ from nas.modality import ModalitySpec, Task
 from nas.registry import create
 from nas.results.records import ENDS
 from nas.results.run_directory import RunDirectory
+from nas.results.stored import read_history
 from nas.search.groups import Groups
 from nas.search.proposals import Proposals
 from nas.search.replay import replay
@@ -28,7 +29,11 @@ SAMPLERS = {"random": {}, "tpe": {"startup": 6}, "nsga2": {"population": 6}, "ev
 
 def proposals(sampler, groups=None):
     made = create("sampler", sampler, **SAMPLERS[sampler])
-    return Proposals(SPACE, made, 3, racing=0.2, inheritance=0.5, groups=groups)
+    return Proposals(SPACE, made, 3, racing=0.2, inheritance=0.5, groups=groups, exact=exact)
+
+
+def exact(architecture):
+    return {"parameters": architecture["dim"] ** 2.0}
 
 
 def begun(folder, sampler):
@@ -53,7 +58,7 @@ def steps(study, dice, trials=24, workers=3):
             running.append(study.ask().number)
         number = dice.choice(running)
         dim = study.records[number].architecture["dim"]
-        values = {"accuracy": dice.random() + dim / 100, "parameters": dim**2.0}
+        values = {"accuracy": dice.random() + dim / 100, **exact(study.records[number].architecture)}
         step = dice.choice(["measure", "progress", "progress", "tell", "tell", "fail", "prune"])
         if step == "measure":
             study.measure(number, {"parameters": values["parameters"]})
@@ -133,3 +138,13 @@ def test_the_search_that_a_command_has_made_replays(finished_search):
     asked = list(replay(RunDirectory(finished_search / "run"), setup.proposals))
     assert len(asked) >= 12
     assert all(trial.proposed == trial.recorded for trial in asked)
+
+
+def test_what_is_scouted_is_what_a_trial_measures(finished_search):
+    from nas.search.setup import prepare
+
+    proposals = prepare(finished_search / "toy.yaml", []).proposals
+    candidates = read_history(RunDirectory(finished_search / "run")).candidates
+    assert len(candidates) >= 5
+    for candidate in candidates:
+        assert proposals.exact(candidate.architecture) == {"parameters": candidate.values["parameters"]}

@@ -262,11 +262,12 @@ def test_a_part_grows_for_half_its_size_before_it_moves_on_and_a_short_history_i
 # Constraints
 
 
-def constrained(proposer, trials, bound, seed=0):
+def constrained(proposer, trials, bound, seed=0, scouted=None):
     """A search of one worker under a bound on the parameters, which rejects before the training."""
     records = []
     for number in range(trials):
-        history = History(records, OBJECTIVES, {"parameters": f"<= {bound}"})
+        bounds = {"parameters": f"<= {bound}"}
+        history = History(records, OBJECTIVES, bounds, scouted=scouted or {})
         architecture = proposer.propose(SPACE, history, derive(seed, number))
         values = measure(architecture)
         record = Record(
@@ -288,6 +289,37 @@ def test_a_sampler_learns_what_a_constraint_rejects(name):
             records = constrained(sampler(choice), 60, 24**2, seed)
             rejected[choice] += sum(record.state == REJECTED for record in records[20:])
     assert rejected[name] < 0.75 * rejected["random"]
+
+
+def scouted(seed, count=64):
+    """Networks that are not trained, with their parameters."""
+    rng = np.random.default_rng(seed)
+    architectures = [SPACE.sample(rng) for _ in range(count)]
+    return {a: {"parameters": measure(a)["parameters"]} for a in architectures}
+
+
+def test_evolution_keeps_a_constraint_from_the_start_where_networks_were_scouted():
+    rejected = {True: 0, False: 0}
+    for scouts in rejected:
+        for seed in range(3):
+            records = constrained(sampler("evolution"), 20, 24**2, seed, scouted(seed) if scouts else None)
+            rejected[scouts] += sum(record.state == REJECTED for record in records)
+    assert rejected[True] < 0.4 * rejected[False]
+
+
+def test_evolution_learns_sizes_from_networks_that_are_not_trained():
+    """All trials have the same parameters, so that they say nothing of where small networks are."""
+    dims = {True: [], False: []}
+    for scouts in dims:
+        for seed in range(5):
+            records, rng = [], np.random.default_rng(seed)
+            while len(records) < 12:
+                tree = SPACE.sample(rng).to_data() | {"dim": 64}
+                record = Record(len(records), seed, Architecture(tree), COMPLETE, len(records))
+                records.append(replace(record, told=record.number, values=measure(record.architecture)))
+            history = History(records, OBJECTIVES, scouted=scouted(seed) if scouts else {})
+            dims[scouts].append(sampler("evolution").propose(SPACE, history, seed)["dim"])
+    assert np.mean(dims[True]) < 0.75 * np.mean(dims[False])
 
 
 def test_optuna_is_told_by_how_much_a_constraint_was_exceeded():

@@ -142,20 +142,18 @@ class History:
             `{"parameters": "<= 200000"}`.
         standing: How the candidates of these records stand, where account of it is kept; found out from
             the records for None.
+        scouted: Networks of the space that are not trained, with what is exact before a training.
     """
 
     records: Sequence[Record]
     objectives: Mapping[str, Direction]
     constraints: Mapping[str, str] = field(default_factory=dict)
     standing: "Standing | None" = field(default=None, compare=False, repr=False)
+    scouted: Mapping[Architecture, Mapping[str, float]] = field(default_factory=dict)
 
-    def excesses(self, record: Record) -> dict[str, float]:
-        """By how much a trial exceeds every constraint, zero or less where it keeps it; what is known."""
-        return {
-            name: excess(record.cheap[name], bound)
-            for name, bound in self.constraints.items()
-            if name in record.cheap
-        }
+    def excesses(self, cheap: Mapping[str, float]) -> dict[str, float]:
+        """By how much a network exceeds every constraint, zero or less where it keeps it; what is known."""
+        return {name: excess(cheap[name], bound) for name, bound in self.constraints.items() if name in cheap}
 
     def losses(self, values: Mapping[str, float]) -> Losses:
         """The objectives among some values, all to be minimised; what is missing or NaN is infinite."""

@@ -1,7 +1,7 @@
 """What the study asks for next: never the same network twice, except on purpose."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -17,11 +17,13 @@ from nas.space import Architecture, SearchSpace
 from nas.space.domains import Domain, Value
 
 Seen: TypeAlias = dict[str, list[Architecture]]
+Scouted: TypeAlias = tuple[Architecture, Mapping[str, float]]
 ATTEMPTS = 4
 SAMPLES = 200
 ENUMERABLE = 1_000_000
 MOST_DOUBT = 0.25  # p (1 - p) at its largest
 FIRST_RACE = 16  # trials before replicates are spent on the front
+SCOUTS_PER_TRIAL = 8  # so that no trial waits long for networks that are slow to build
 BURST = 4  # of one network's races, where replicates train together
 
 
@@ -53,6 +55,8 @@ class Proposals:
             that differ from it in fusible values alone, and the races of a network come in bursts.
         outline: From an architecture to what equal networks share, where that is known sooner than
             their id, as `nas.network.outline`; only networks of one outline are compared by their ids.
+        exact: From an architecture to those objectives that are exact before a training and need no
+            device; empty for one that cannot be built.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Proposals:
         frozen: bool = False,
         groups: Groups | None = None,
         outline: Callable[[Architecture], str] | None = None,
+        exact: Callable[[Architecture], Mapping[str, float]] = lambda architecture: {},
     ) -> None:
         self.space = space
         self.sampler = sampler
@@ -82,6 +87,8 @@ class Proposals:
         self._ids: dict[Architecture, str] = {}
         self._outline = outline or self.identity
         self._outlines = Grown(self._outline)
+        self.exact = exact
+        self._scouted = Grown(self._scout)
 
     def next(self, history: History) -> Proposal | None:
         """The next proposal; None when every network of the space has had its trainings.
@@ -219,6 +226,8 @@ class Proposals:
     def _new(self, history: History) -> Proposal | None:
         seen = self._seen(history)
         number = len(history.records)
+        scouts = min(getattr(self.sampler, "scouts", 0), SCOUTS_PER_TRIAL * number)
+        history = replace(history, scouted=dict(self._scouted(range(scouts))))
         for attempt in range(ATTEMPTS):
             proposal = self._propose(history, self.proposal_seed(number, attempt))
             if self._is_new(proposal.architecture, seen):
@@ -235,6 +244,11 @@ class Proposals:
         parent = origin.parents[0]
         kept = {candidate.number for candidate in history.front()}
         return replace(origin, inherits=parent) if parent in kept else origin
+
+    def _scout(self, number: int) -> Scouted:
+        """A network of the space, and what is exact of it."""
+        architecture = self.space.sample(np.random.default_rng(derive(self.seed, number, "scout")))
+        return architecture, self.exact(architecture)
 
     def _propose(self, history: History, seed: int) -> Proposal:
         if hasattr(self.sampler, "breed"):

@@ -14,7 +14,7 @@ from nas.errors import KeyPathError, RequestError, near_misses
 from nas.experiment import SETTINGS_OF_TASKS, Execution, Experiment, Training, as_written, load_experiment
 from nas.modality import TASKS, Task
 from nas.network import build, identity, outline
-from nas.objectives import default_objectives
+from nas.objectives import Context, default_objectives
 from nas.registry import available, create, get, load_entry_points, load_plugins
 from nas.results.loggers import Logger
 from nas.search.first_builds import check_encoders
@@ -111,6 +111,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         experiment.training.encoders == "frozen",
         _groups(experiment, dataset),
         outline,
+        _exact(experiment, dataset),
     )
     warnings = [*warnings, *getattr(dataset, "notes", ()), *_without_effect(experiment)]
     return Setup(resolved, dataset, space, proposals, pruner, loggers, warnings)
@@ -121,6 +122,24 @@ def _check_folds(experiment: Experiment, dataset: Dataset) -> None:
         folds(dataset, experiment.validation.folds, experiment.validation.groups)
     except (RequestError, ValueError) as error:
         raise KeyPathError(("validation",), str(error)) from None
+
+
+def _exact(experiment: Experiment, dataset: Dataset) -> Callable[[Architecture], dict[str, float]]:
+    """From an architecture to those objectives and constraints that cost little and follow from it alone."""
+    names = {*experiment.objectives, *experiment.constraints}
+    cheap = {name: objective for name in names if (objective := create("objective", name)).cheap}
+    exact = {name: objective for name, objective in cheap.items() if objective.logged}
+    sample = dataset.splits["train"].batch(torch.zeros(1, dtype=torch.long))
+
+    def measure(architecture: Architecture) -> dict[str, float]:
+        try:
+            network = build(architecture, dataset.modalities, dataset.task)
+            context = Context(network, dataset.modalities, dataset.task, sample)
+            return {name: float(objective(context)) for name, objective in exact.items()}
+        except Exception:  # whatever a component raises: a trial will say so
+            return {}
+
+    return measure
 
 
 def _groups(experiment: Experiment, dataset: Dataset) -> Groups:

@@ -59,7 +59,7 @@ def simulate(
     >>> len(found.history.records)
     20
     """
-    proposals = Proposals(bench.space, sampler, seed, seeds=seeds, racing=racing)
+    proposals = Proposals(bench.space, sampler, seed, seeds=seeds, racing=racing, exact=bench.known)
     return _Clock(bench, proposals, pruner, trials).run(workers)
 
 

@@ -49,7 +49,7 @@ def _rejected_too_often(history: History) -> str | None:
     last = told[-REJECTIONS:]
     if len(last) < REJECTIONS or any(record.state != REJECTED for record in last):
         return None
-    names = {name for record in last for name, value in history.excesses(record).items() if value > 0}
+    names = {name for record in last for name, value in history.excesses(record.cheap).items() if value > 0}
     least = (f"{name} was {history.constraints[name]} in none of them" for name in sorted(names))
     return f"constraints rejected {REJECTIONS} trials in a row: {'; '.join(least)}"
 

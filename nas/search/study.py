@@ -401,7 +401,7 @@ class Study:
             details["failure"] = list(record.failure)
         if record.wiring:
             details["wiring"] = record.wiring
-        excesses = self.history.excesses(record)
+        excesses = self.history.excesses(record.cheap)
         ended = create_trial(
             state=STATES[record.state], values=values, user_attrs=details, constraints=excesses
         )

@@ -232,7 +232,7 @@ class _Mirror:
                 trial_id = self._storage.get_trial_id_from_study_id_trial_number(
                     self._study._study_id, number
                 )
-                note_constraints(self._study, trial_id, history.excesses(record))
+                note_constraints(self._study, trial_id, history.excesses(record.cheap))
                 values = [record.values[name] for name in self._objectives] if record.values else None
                 state = STATES[record.state]
                 if record.state == REJECTED:

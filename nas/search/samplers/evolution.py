@@ -45,17 +45,28 @@ class Evolution:
         startup: Proposals spread over the space before the first parents.
         population: Candidates that may become parents.
         children: Children among which the surrogate picks; with 1 there is no surrogate.
+        scouts: Networks that are built, measured and not trained, from which the surrogate learns those
+            objectives that are exact before a training.
     """
 
-    domains = {"startup": Int(5, 30), "population": Int(5, 40), "children": Int(1, 200, log=True)}
+    domains = {
+        "startup": Int(5, 30),
+        "population": Int(5, 40),
+        "children": Int(1, 200, log=True),
+        "scouts": Int(0, 128),
+    }
 
-    def __init__(self, startup: int = 8, population: int = 16, children: int = 60) -> None:
-        for name, value in (("startup", startup), ("population", population), ("children", children)):
+    def __init__(self, startup: int = 8, population: int = 16, children: int = 60, scouts: int = 64) -> None:
+        positive = {"startup": startup, "population": population, "children": children}
+        for name, value in positive.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if scouts < 0:
+            raise ValueError(f"scouts must not be negative, not {scouts}")
         self.startup = startup
         self.population = population
         self.children = children
+        self.scouts = scouts
         self._known: _View | None = None
         self._kernels: dict[bytes, list[Kernel]] = {}
         self._ends: dict[tuple[int, int | None], NDArray[np.float64] | None] = {}
@@ -83,11 +94,11 @@ class Evolution:
         if len(children) > 1:
             stopped = self._stopped(view, history)
             points = known + [point for point, _ in stopped]
-            losses = np.concatenate([losses, *(end[None] for _, end in stopped)])
+            measured = _Measured(points, np.concatenate([losses, *(end[None] for _, end in stopped)]))
             running = (record.architecture for record in history.records if record.state not in FINISHED)
             pending = view.vectors([point for a in running if (point := view.point(a))])
             offspring = view.encode([child for child, _ in children])
-            worth = self._worth(view, points, losses, pending, offspring, rng)
+            worth = self._worth(view, measured, view.scouted(history), pending, offspring, rng)
             worth = (worth + 1e-12) * self._feasibility(view, history, offspring)
             chosen, origin = children[int(worth.argmax())]
         return space.draw(lambda path, domain: chosen[path]), origin
@@ -102,7 +113,7 @@ class Evolution:
         samples = [view.space.sample(rng) for _ in range(DRAWS)]
         vectors = view.vectors([point for sample in samples if (point := view.point(sample))])
         likely = np.ones(len(samples))
-        if any(record.state == REJECTED for record in history.records):
+        if history.scouted or any(record.state == REJECTED for record in history.records):
             likely = self._feasibility(view, history, vectors)
         nearest = np.ones(len(samples))
         if known := [point for record in history.records if (point := view.point(record.architecture))]:
@@ -119,14 +130,15 @@ class Evolution:
         """
         probability = np.ones(len(points))
         for name in history.constraints:
-            measured = (record for record in history.records if name in record.cheap)
-            known = [(record, point) for record in measured if (point := view.point(record.architecture))]
+            found = [(record.architecture, record.cheap) for record in history.records]
+            found = [*history.scouted.items(), *found]
+            known = [(point, c) for a, c in found if name in c and (point := view.point(a))]
             if len(known) < ENOUGH_MEASURED:
                 continue
             known = known[-LARGEST_FIT:]
-            excess = np.array([history.excesses(record)[name] for record, _ in known])
+            excess = np.array([history.excesses(cheap)[name] for _, cheap in known])
             scaled = np.sign(excess) * np.log1p(np.abs(excess) / (np.median(np.abs(excess)) or 1.0))
-            vectors = view.vectors([point for _, point in known])
+            vectors = view.vectors([point for point, _ in known])
             process = GaussianProcess(distances(vectors, vectors), scaled, CONSTRAINT_KERNEL)
             mean, deviation = process.predict(distances(points, vectors))
             probability *= [erfc(z / 2**0.5) / 2 for z in mean / deviation]
@@ -185,46 +197,45 @@ class Evolution:
     def _worth(
         self,
         view: "_View",
-        points: list["_Point"],
-        measured: NDArray[np.float64],
+        measured: "_Measured",
+        scouted: "_Measured",
         pending: NDArray[np.float64],
         offspring: NDArray[np.float64],
         rng: np.random.Generator,
     ) -> NDArray[np.float64]:
         """Expected growth of the hypervolume by each child, if what is pending ends as predicted."""
-        kernels = self._kernels_for(view, points, measured)
-        losses = _rescaled(measured)
-        fitted = _representative(losses)
-        vectors = view.vectors([points[place] for place in fitted])
-        known = np.concatenate([vectors, pending])
-        across = distances(np.concatenate([known, offspring]), vectors)
-        within = (across[0][: len(fitted)], across[1][: len(fitted)])
+        kernels = self._kernels_for(view, measured, scouted)
+        losses = _rescaled(measured.losses, measured.losses)
+        known = scouted.filling(measured.at(_representative(losses)))
+        vectors = view.vectors(known.points)
+        first = len(vectors) - min(len(losses), LARGEST_FIT)  # of those that are more than scouted
+        across = distances(np.concatenate([vectors, pending, offspring]), vectors)
         believed, samples = [], []
-        for values, kernel in zip(losses.T, kernels, strict=True):
-            mean, deviation = GaussianProcess(within, values[fitted], kernel).predict(across)
-            believed.append(mean[: len(known)])
-            samples.append((mean + deviation * rng.normal(size=(DRAWS, 1)))[:, len(known) :])
+        for values, kernel in zip(_rescaled(known.losses, measured.losses).T, kernels, strict=True):
+            process, to_known = _fitted(across, values, kernel)
+            mean, deviation = process.predict(to_known)
+            believed.append(mean[first : -len(offspring)])
+            samples.append((mean + deviation * rng.normal(size=(DRAWS, 1)))[:, -len(offspring) :])
         front = np.stack(believed, 1)
         front = front[non_dominated(front)]
         reference = losses.max(0) + 0.1 * (losses.max(0) - losses.min(0)) + 1e-9
         return expected_improvement(np.stack(samples, 2), front, reference)
 
-    def _kernels_for(
-        self, view: "_View", points: list["_Point"], losses: NDArray[np.float64]
-    ) -> list[Kernel]:
+    def _kernels_for(self, view: "_View", measured: "_Measured", scouted: "_Measured") -> list[Kernel]:
         """The most likely kernel per objective for what was known first.
 
         Chosen anew whenever a tenth more is known, and from the data alone, so that a resumed search
         has the same.
         """
-        steps = int(np.log(min(len(losses), LARGEST_FIT)) / np.log(1.1))
-        first = slice(int(1.1**steps))
-        vectors = view.vectors(points[first])
-        key = vectors.tobytes() + losses[first].tobytes()
+        steps = int(np.log(min(len(measured.points), LARGEST_FIT)) / np.log(1.1))
+        first = measured.at(np.arange(int(1.1**steps)))
+        known = scouted.filling(first)
+        vectors = view.vectors(known.points)
+        key = vectors.tobytes() + known.losses.tobytes()
         if key not in self._kernels:
-            columns = _rescaled(losses[first]).T
             within = distances(vectors, vectors)
-            self._kernels = {key: [GaussianProcess(within, values).kernel for values in columns]}
+            columns = _rescaled(known.losses, first.losses).T
+            self._kernels = {key: [_fitted(within, values)[0].kernel for values in columns]}
         return self._kernels[key]
 
 
@@ -235,6 +246,25 @@ class _Point:
     decisions: Decisions
     key: str
     vector: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Points with their losses `(n, m)`, NaN where they are not known."""
+
+    points: list[_Point]
+    losses: NDArray[np.float64]
+
+    def at(self, places: NDArray[np.int64]) -> "_Measured":
+        """Some of them."""
+        return _Measured([self.points[place] for place in places], self.losses[places])
+
+    def filling(self, others: "_Measured") -> "_Measured":
+        """As many of these as can be fitted beside others, and then the others."""
+        room = max(LARGEST_FIT - len(others.points), 0)
+        return _Measured(
+            self.points[:room] + others.points, np.concatenate([self.losses[:room], others.losses])
+        )
 
 
 class _View:
@@ -265,22 +295,49 @@ class _View:
         """Vectors `(n, width)` of some points."""
         return np.array([point.vector for point in points]).reshape(-1, self.encode.width)
 
+    def scouted(self, history: History) -> _Measured:
+        """The networks of the space that were measured and not trained."""
+        found = [(point, exact) for a, exact in history.scouted.items() if (point := self.point(a))]
+        losses = np.array([history.losses(exact) for _, exact in found])
+        losses = np.where(np.isinf(losses), np.nan, losses).reshape(-1, len(history.objectives))
+        return _Measured([point for point, _ in found], losses)
+
 
 def _key(decisions: Decisions) -> str:
     return repr(list(decisions.items()))
 
 
-def _rescaled(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Losses in comparable units: large positive ranges by logarithm, hopeless values cut off."""
+def _fitted(
+    across: tuple[NDArray[np.float64], NDArray[np.float64]],
+    values: NDArray[np.float64],
+    kernel: Kernel | None = None,
+) -> tuple[GaussianProcess, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """A process fitted to those values that are known, and the distances to their points.
+
+    `across` are the distances of points to the first of them, which have the values.
+    """
+    known = np.flatnonzero(~np.isnan(values))
+    to_known = across[0][:, known], across[1][:, known]
+    within = to_known[0][known], to_known[1][known]
+    return GaussianProcess(within, values[known], kernel), to_known
+
+
+def _rescaled(losses: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Losses in units that make those of the trials comparable.
+
+    Large positive ranges by logarithm, hopeless values cut off. What is NaN stays so.
+    """
     columns = []
-    for column in losses.T:
-        finite = column[np.isfinite(column)]
-        column = np.minimum(column, finite.max() if len(finite) else 0.0)
-        if column.min() > 0 and column.max() > 10 * column.min():
-            column = np.log(column)
-        limit = np.median(column) + 3 * (np.median(column) - column.min())
-        column = np.minimum(column, limit) if limit > column.min() else column
-        columns.append((column - column.mean()) / (column.std() or 1.0))
+    for column, trials in zip(losses.T, known.T, strict=True):
+        finite = trials[np.isfinite(trials)]
+        worst = finite.max() if len(finite) else 0.0
+        column, trials = (np.where(np.isinf(values), worst, values) for values in (column, trials))
+        if trials.max() > 10 * trials.min() > 0 and not (column <= 0).any():
+            column, trials = np.log(column), np.log(trials)
+        limit = np.median(trials) + 3 * (np.median(trials) - trials.min())
+        if limit > trials.min():
+            column, trials = np.minimum(column, limit), np.minimum(trials, limit)
+        columns.append((column - trials.mean()) / (trials.std() or 1.0))
     return np.stack(columns, 1)
 
 
