@@ -6,8 +6,10 @@ import sqlite3
 from collections import Counter
 from itertools import islice
 
+import numpy as np
 import pytest
 
+import nas
 from nas.errors import TrialError
 from nas.experiment import Experiment
 from nas.modality import ModalitySpec, Task
@@ -148,3 +150,19 @@ def test_what_is_scouted_is_what_a_trial_measures(finished_search):
     assert len(candidates) >= 5
     for candidate in candidates:
         assert proposals.exact(candidate.architecture) == {"parameters": candidate.values["parameters"]}
+
+
+def test_what_needs_a_device_samples_or_is_a_plugins_is_not_scouted(write_experiment):
+    from nas.search.setup import prepare
+
+    @nas.register("objective", "depth")
+    class Depth:
+        direction, cheap = "minimize", True
+
+        def __call__(self, context):
+            return len(list(context.network.children()))
+
+    objectives = {"accuracy": "maximize", "depth": "minimize", "latency_ms": "minimize", "snip": "maximize"}
+    file = write_experiment(objectives=objectives, constraints={"sparsity": ">= 0"})
+    proposals = prepare(file, []).proposals
+    assert proposals.exact(proposals.space.sample(np.random.default_rng(0))) == {"sparsity": 0}

@@ -126,9 +126,9 @@ def _check_folds(experiment: Experiment, dataset: Dataset) -> None:
 
 def _exact(experiment: Experiment, dataset: Dataset) -> Callable[[Architecture], dict[str, float]]:
     """From an architecture to those objectives and constraints that cost little and follow from it alone."""
-    names = {*experiment.objectives, *experiment.constraints}
-    cheap = {name: objective for name in names if (objective := create("objective", name)).cheap}
-    exact = {name: objective for name, objective in cheap.items() if objective.logged}
+    measured = {name: create("objective", name) for name in {*experiment.objectives, *experiment.constraints}}
+    # What every trial logs needs neither a device nor samples.
+    exact = {name: o for name, o in measured.items() if o.cheap and getattr(o, "logged", False)}
     sample = dataset.splits["train"].batch(torch.zeros(1, dtype=torch.long))
 
     def measure(architecture: Architecture) -> dict[str, float]:
