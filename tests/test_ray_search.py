@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from searches import (
@@ -86,9 +87,11 @@ def test_a_killed_driver_takes_ray_with_it_and_a_resumed_search_on_ray_ends_as_i
         [epoch] = (held / "metrics.jsonl").read_text().splitlines()
         os.kill(process.pid, signal.SIGKILL)
         process.wait(DEADLINE_SECONDS)
-        wait_until(lambda: not any(alive(pid) for pid in started), "all of Ray has ended")
-    (tmp_path / "gate").unlink()
-    again = search_alone(experiment, run, "--resume", *options)
+        (tmp_path / "gate").unlink()
+        with ThreadPoolExecutor() as pool:  # resumed at once: two agents of Ray's take a minute to end
+            resumed = pool.submit(search_alone, experiment, run, "--resume", *options)
+            wait_until(lambda: not any(alive(pid) for pid in started), "all of Ray has ended")
+    again = resumed.result()
     assert again.returncode == 0, again.stderr
     assert (held / "metrics.jsonl").read_text().startswith(epoch)  # the time too: not trained again
     assert results(run) == results(finished_search / "run")
