@@ -194,7 +194,7 @@ def _draw(curves: Mapping[str, NDArray[np.float64]], file: Path) -> None:
         axes.fill_between(trials, low, missing + half, alpha=0.15, color=line.get_color())
     axes.set(xlabel="trials", ylabel="share of the table's hypervolume not covered", yscale="log")
     axes.set(xlim=(0, None), ylim=(LEAST, 0.5))
-    axes.legend(loc="lower left", frameon=False)
+    axes.legend(loc="upper right", frameon=False, ncols=2)
     axes.grid(alpha=0.25)
     figure.savefig(file, dpi=110)
 
