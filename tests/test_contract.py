@@ -298,15 +298,19 @@ def test_padding_that_leaks_is_caught(complaint):
     assert "token ids under a false mask change the output" in complaint("encoder", Leaky)
 
 
+class OfFrames(nn.Module):
+    """A layer over every frame of a sound."""
+
+    kinds = ("audio",)
+
+    def __init__(self, spec, dim):
+        super().__init__()
+        self.linear = nn.Linear(spec.shape[-2], dim)
+
+
 def test_padding_of_sounds_that_leaks_is_caught(complaint):
-    class Leaky(nn.Module):
+    class Leaky(OfFrames):
         """Every frame, and the mean of all frames, padding and all."""
-
-        kinds = ("audio",)
-
-        def __init__(self, spec, dim):
-            super().__init__()
-            self.linear = nn.Linear(spec.shape[-2], dim)
 
         def forward(self, x, mask=None):
             frames = self.linear(x[:, 0].mT)
@@ -316,14 +320,8 @@ def test_padding_of_sounds_that_leaks_is_caught(complaint):
 
 
 def test_sounds_without_frames_must_be_finite(complaint):
-    class Fragile(nn.Module):
+    class Fragile(OfFrames):
         """Mean of the real frames, without a thought for none."""
-
-        kinds = ("audio",)
-
-        def __init__(self, spec, dim):
-            super().__init__()
-            self.linear = nn.Linear(spec.shape[-2], dim)
 
         def forward(self, x, mask=None):
             frames = self.linear(x[:, 0].mT)

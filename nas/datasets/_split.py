@@ -44,11 +44,8 @@ def assign(
         raise ValueError(
             f"the shares validation {validation} and test {test} must leave some rows for training"
         )
-    cells = (
-        ["train"] * len(strata)
-        if named is None
-        else ["" if cell is None else str(cell).strip() for cell in named]
-    )
+    named = ["train"] * len(strata) if named is None else named
+    cells = ["" if cell is None else str(cell).strip() for cell in named]
     codes = [CODES.get(cell.lower()) for cell in cells]
     bad = {
         row: f"{cells[row]!r} is no split; allowed: train, validation, test"

@@ -86,9 +86,8 @@ def mapped(file: Path, name: str) -> NDArray[Any]:
     except FileNotFoundError:
         raise RequestError(f"{name} does not exist") from None
     except (OSError, ValueError, EOFError) as error:
-        reason = (
-            str(error).splitlines()[0].partition(" If you trust")[0]
-        )  # what numpy advises is not done here
+        # Numpy advises to unpickle what one trusts, which is not done here.
+        reason = str(error).splitlines()[0].partition(" If you trust")[0]
         raise RequestError(f"{name} is no array of numbers or strings, or is damaged ({reason})") from None
     if not isinstance(array, np.ndarray):
         raise RequestError(f"{name} is no .npy file")

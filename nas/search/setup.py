@@ -129,6 +129,8 @@ def _exact(experiment: Experiment, dataset: Dataset) -> Callable[[Architecture],
     measured = {name: create("objective", name) for name in {*experiment.objectives, *experiment.constraints}}
     # What every trial logs needs neither a device nor samples.
     exact = {name: o for name, o in measured.items() if o.cheap and getattr(o, "logged", False)}
+    if not exact:
+        return lambda architecture: {}
     sample = dataset.splits["train"].batch(torch.zeros(1, dtype=torch.long))
 
     def measure(architecture: Architecture) -> dict[str, float]:

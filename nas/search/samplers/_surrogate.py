@@ -13,6 +13,7 @@ from nas.space import Choice, Domain, SearchSpace
 from nas.space.domains import Plain, Value, plain_domains, to_plain
 
 Matrix: TypeAlias = NDArray[np.float64]
+Distances: TypeAlias = tuple[Matrix, Matrix]  # whole, and by columns; see `distances`
 Decisions: TypeAlias = Mapping[str, Value]
 OPTION = 0.5**0.5  # two options are at distance 1, as the two ends of a number are
 LENGTHS = (0.7, 1.5, 3.0)
@@ -100,13 +101,13 @@ class Kernel:
     additive: float
     noise: float
 
-    def __call__(self, distances: tuple[Matrix, Matrix]) -> Matrix:
+    def __call__(self, distances: Distances) -> Matrix:
         """Covariances from `distances` of two sets of vectors."""
         whole, main = distances
         return self.additive * main + (1 - self.additive) * np.exp(-whole / (2 * self.length**2))
 
 
-def distances(one: Matrix, other: Matrix) -> tuple[Matrix, Matrix]:
+def distances(one: Matrix, other: Matrix) -> Distances:
     """Squared distances `(n, m)`, and the mean over the columns of their own covariance."""
     # In a column of two values, as options have, the covariance is linear in the squared distance.
     height = np.maximum(one.max(0, initial=0), other.max(0, initial=0))
@@ -138,14 +139,14 @@ class GaussianProcess:
         kernel: The kernel; the most likely of a grid for None.
     """
 
-    def __init__(self, within: tuple[Matrix, Matrix], values: Matrix, kernel: Kernel | None = None) -> None:
+    def __init__(self, within: Distances, values: Matrix, kernel: Kernel | None = None) -> None:
         self._center, self._scale = float(values.mean()), float(values.std()) or 1.0
         self._targets = (values - self._center) / self._scale
         self.kernel = kernel or self._most_likely(within)
         self._inverse, self._half, _ = self._fit(self.kernel, within)
         self._variance = float(self._half @ self._half) / len(values)
 
-    def predict(self, across: tuple[Matrix, Matrix]) -> tuple[Matrix, Matrix]:
+    def predict(self, across: Distances) -> tuple[Matrix, Matrix]:
         """Mean and standard deviation `(m,)` of the function, without the observations' noise.
 
         Args:
@@ -155,11 +156,11 @@ class GaussianProcess:
         variance = self._variance * np.maximum(1 - (half**2).sum(0), 1e-9)
         return self._center + self._scale * half.T @ self._half, self._scale * np.sqrt(variance)
 
-    def _most_likely(self, within: tuple[Matrix, Matrix]) -> Kernel:
+    def _most_likely(self, within: Distances) -> Kernel:
         kernels = [Kernel(*values) for values in itertools.product(LENGTHS, ADDITIVE, NOISES)]
         return max(kernels, key=lambda kernel: self._fit(kernel, within)[2])
 
-    def _fit(self, kernel: Kernel, within: tuple[Matrix, Matrix]) -> tuple[Matrix, Matrix, float]:
+    def _fit(self, kernel: Kernel, within: Distances) -> tuple[Matrix, Matrix, float]:
         """Inverse of the Cholesky factor, its product with the targets, and the likelihood.
 
         The likelihood is that with the best overall variance.

@@ -14,6 +14,7 @@ from nas.search.curves import expected_end
 from nas.search.growing import Grown
 from nas.search.samplers._surrogate import (
     Decisions,
+    Distances,
     Encoder,
     GaussianProcess,
     Kernel,
@@ -308,10 +309,8 @@ def _key(decisions: Decisions) -> str:
 
 
 def _fitted(
-    across: tuple[NDArray[np.float64], NDArray[np.float64]],
-    values: NDArray[np.float64],
-    kernel: Kernel | None = None,
-) -> tuple[GaussianProcess, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    across: Distances, values: NDArray[np.float64], kernel: Kernel | None = None
+) -> tuple[GaussianProcess, Distances]:
     """A process fitted to those values that are known, and the distances to their points.
 
     `across` are the distances of points to the first of them, which have the values.
