@@ -7,7 +7,7 @@ import nas
 from nas.bench import SmallWorldBench
 from nas.network import build
 from nas.registry import create
-from nas.results.records import COMPLETE, PRUNED
+from nas.results.records import COMPLETE, PRUNED, REPEATS
 from nas.search.simulation import simulate
 
 
@@ -88,6 +88,24 @@ def test_replicates_take_the_seeds_of_the_table_in_turn(bench):
         values = [record.values["accuracy"] for record in candidate.records]
         expected = bench.accuracy[bench.index[candidate.architecture], :, -1]
         assert sorted(values) == pytest.approx(sorted(expected))
+
+
+@pytest.mark.parametrize("name", ["dominance", "rungs"])
+@pytest.mark.parametrize("options", [{"racing": 0.3}, {"seeds": 3}])
+def test_a_pruner_leaves_no_gap_among_the_trainings_of_a_network_on_the_front(bench, name, options):
+    for seed in range(2):
+        history = found(bench, trials=100, seed=seed, pruner=create("pruner", name), **options).history
+        stopped = {record.architecture for record in history.records if record.state == PRUNED}
+        assert stopped
+        assert any(len(candidate.records) > 1 for candidate in history.candidates)
+        assert not stopped & {candidate.architecture for candidate in history.candidates}
+
+
+def test_replicates_under_way_are_stopped_with_the_training_that_they_repeat(bench):
+    history = found(bench, trials=90, workers=3, seeds=3, pruner=create("pruner", "rungs")).history
+    repeats = [record for record in history.records if record.origin.operator in REPEATS]
+    states = {(history.records[record.origin.parents[0]].state, record.state) for record in repeats}
+    assert states == {(COMPLETE, COMPLETE), (PRUNED, PRUNED)}
 
 
 def test_evolution_is_ahead_of_random_search(bench):

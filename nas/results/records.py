@@ -21,6 +21,7 @@ COMPLETE, FAILED, PRUNED, REJECTED, RUNNING, WAITING = (
     "waiting",
 )
 TUNED = "tuned"  # the operator of a trial that trains on as a whole what frozen encoders have begun
+REPEATS = {"replicate", "race"}  # the operators of trials that train a network once more
 FINISHED = {COMPLETE, FAILED, PRUNED, REJECTED}
 ENDS = {state: "told" if state == COMPLETE else state for state in FINISHED}  # the event, by the state
 

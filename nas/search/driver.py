@@ -15,6 +15,7 @@ from nas.results.records import RUNNING, TUNED, Record
 from nas.results.run_directory import RunDirectory
 from nas.search.executors import CHECKPOINT, Completed, Executor, Failed, Job, Measured, Progress, Report
 from nas.search.groups import shape_class
+from nas.search.pruning import stops
 from nas.search.stopping import reason_to_stop
 from nas.search.study import Study
 
@@ -187,12 +188,7 @@ class _Session:
                 self.study.progress(number, metrics)
                 if waits:
                     record = self.study.records[number]
-                    self.executor.answer(number, self._stops(record))
-
-    def _stops(self, record: Record) -> bool:
-        if record.origin.operator == TUNED:
-            return False
-        return bool(self.pruner.stops(record, self.study.history.searched()))
+                    self.executor.answer(number, stops(self.pruner, record, self.study.history))
 
     def _retry_or_fail(self, number: int, error: TrialError, seconds: float) -> None:
         failures = self._failures.setdefault(number, Counter())

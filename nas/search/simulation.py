@@ -9,6 +9,7 @@ from nas.bench.table import SmallWorldBench
 from nas.experiment import Direction
 from nas.results.records import COMPLETE, PRUNED, RUNNING, History, Record
 from nas.search.proposals import Proposals
+from nas.search.pruning import stops
 from nas.seeds import derive
 
 OBJECTIVES: dict[str, Direction] = {"accuracy": "maximize", "parameters": "minimize"}
@@ -117,7 +118,7 @@ class _Clock:
         if len(record.metrics) == len(curve):
             values = {"accuracy": float(curve[-1]), **record.cheap}
             self._end(replace(record, state=COMPLETE, values=values))
-        elif self.pruner is not None and self.pruner.stops(record, self._history()):
+        elif self.pruner is not None and stops(self.pruner, record, self._history()):
             self._end(replace(record, state=PRUNED, failure=("pruned", f"after epoch {reached + 1}")))
         return not self.records[number].finished
 
