@@ -15,7 +15,7 @@ from nas.search.proposals import Proposals
 from nas.seeds import derive
 from nas.space import Choice, Float, Int, SearchSpace
 from nas.space.assemble import assemble
-from nas.space.search_space import Group, Select
+from nas.space.search_space import Fixed, Group, Select
 
 OBJECTIVES = {"accuracy": "maximize", "parameters": "minimize"}
 SPACE = SearchSpace(  # 4 × 6 × (1 + 3 + 4) = 192 points
@@ -143,6 +143,14 @@ def test_the_front_stands_on_the_means_of_the_trainings():
     for candidate, (error, size) in zip(history.candidates, means, strict=True):
         beaten = any(e <= error and s <= size and (e, s) != (error, size) for e, s in means)
         assert (candidate.number in members) != beaten
+
+
+@pytest.mark.parametrize("name", ["random", "qmc", "tpe", "nsga2", "nsga3", "gp", "evolution"])
+def test_a_space_of_one_network_has_its_trainings_and_then_there_is_an_end(name):
+    late = Select("fusion", {"late": Group({})})
+    pinned = SearchSpace(Group({"dim": Fixed(8), "width": Fixed(1), "fusion": late}))
+    records = search(Proposals(pinned, create("sampler", name), 0, seeds=5), 10)
+    assert [record.origin.operator for record in records] == ["sampled", *["replicate"] * 4]
 
 
 def test_races_take_their_share_and_go_where_the_front_is_in_doubt():

@@ -53,6 +53,13 @@ def test_distances_to_nothing_are_empty():
     assert whole.shape == main.shape == (0, 3)
 
 
+def test_points_of_a_space_without_decisions_are_alike():
+    encode = Encoder(SearchSpace(Group({})))
+    within = distances(encode([{}] * 5), encode([{}] * 5))
+    process = GaussianProcess(within, np.arange(5.0), Kernel(length=1.5, additive=0.6, noise=1e-2))
+    assert process.predict(within)[0] == pytest.approx(2, abs=1e-6)
+
+
 def test_a_gaussian_process_predicts_what_the_textbook_formula_gives():
     points, new = vectors(15), vectors(4, seed=2)
     values = points.sum(1)

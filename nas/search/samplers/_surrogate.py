@@ -55,7 +55,7 @@ class Encoder:
     def __call__(self, points: Iterable[Decisions]) -> Matrix:
         """Vectors `(n, width)` of some points of the space."""
         vectors = [self._vector(decisions) for decisions in points]
-        return self._scales * np.array(vectors).reshape(-1, self.width)
+        return self._scales * np.array(vectors).reshape(len(vectors), self.width)
 
     def _vector(self, decisions: Decisions) -> list[float]:
         vector = self._blank.copy()
@@ -120,7 +120,7 @@ def distances(one: Matrix, other: Matrix) -> Distances:
         gaps = (a[:, None] - b[None]) ** 2
         whole += gaps
         main += np.exp(-gaps / (2 * MAIN_EFFECT_LENGTH**2))
-    return whole, main / one.shape[1]
+    return whole, main / max(one.shape[1], 1)
 
 
 def _squared(one: Matrix, other: Matrix) -> Matrix:

@@ -294,7 +294,7 @@ class _View:
 
     def vectors(self, points: list[_Point]) -> NDArray[np.float64]:
         """Vectors `(n, width)` of some points."""
-        return np.array([point.vector for point in points]).reshape(-1, self.encode.width)
+        return np.array([point.vector for point in points]).reshape(len(points), self.encode.width)
 
     def scouted(self, history: History) -> _Measured:
         """The networks of the space that were measured and not trained."""
