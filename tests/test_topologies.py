@@ -1,5 +1,6 @@
 """Every topology is a valid graph for every legal input, and has the statistics of its definition."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,7 +84,7 @@ EXPECTED: dict[str, Callable[[Any, int, list[int]], tuple[int, int]]] = {
     "newman_watts": lambda t, n, s: (lattice_pairs(t.k, s), 2 * lattice_pairs(t.k, s)),
     "kleinberg": lambda t, n, s: (lattice_pairs(t.k, s), lattice_pairs(t.k, s) + n),
     "barabasi_albert": lambda t, n, s: (t.m * (n - t.m),) * 2,
-    "erdos_renyi": lambda t, n, s: (min(max(round(t.density * n * n / 2), 1), n * (n - 1) // 2),) * 2,
+    "erdos_renyi": lambda t, n, s: (min(max(round(t.density * (n * n) / 2), 1), n * (n - 1) // 2),) * 2,
 }
 
 
@@ -127,7 +128,7 @@ def test_bipartite_graphs_wire_concatenated_segments(name: str) -> None:
         edges = topology.edges(units, units, segments=segments, seed=seed)
         assert not edges.mask().diagonal().any()
         if name == "bipartite_small_world":
-            assert len(edges) == min(max(round(topology.density * units * units), 1), units * (units - 1))
+            assert len(edges) == min(max(round(topology.density * (units * units)), 1), units * (units - 1))
         else:
             sizes = np.array(segments or [units])
             fan_in = np.repeat(np.minimum(topology.k, sizes - 1), sizes)
@@ -372,6 +373,33 @@ def test_explicit_reads_the_edges_of_a_file(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "first", ["\ufeff0, 4", "+0,4", "\n0,4", "# by hand\n0,4", '\ufeff"unit","from"\n0,4']
+)
+def test_no_edge_is_taken_for_a_header(first: str, tmp_path: Path) -> None:
+    path = tmp_path / "edges.csv"
+    path.write_text(f"{first}\n2,1\n", encoding="utf-8")
+    assert create("topology", "explicit", path=path).edges(3, 5, seed=0) == Edges(3, 5, [0, 2], [4, 1])
+
+
+@pytest.mark.parametrize(("written", "named"), [("a.npy", "a.npz"), ("a.npz", "a.npy")])
+def test_an_array_file_under_the_other_name_is_refused(written: str, named: str, tmp_path: Path) -> None:
+    (np.save if written == "a.npy" else np.savez)(tmp_path / written, np.eye(3, 5, dtype=int))
+    (tmp_path / written).rename(tmp_path / named)
+    with pytest.raises(ValueError, match=rf"edge file .*{named}: "):
+        create("topology", "explicit", path=tmp_path / named).edges(3, 5, seed=0)
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mask.npz"
+    np.savez(path, np.eye(3, 5))
+    content = bytearray(path.read_bytes())
+    content[200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"mask\.npz: Bad CRC-32"):
+        create("topology", "explicit", path=path).edges(3, 5, seed=0)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("missing.csv", None, "does not exist"),
@@ -381,7 +409,14 @@ def test_explicit_reads_the_edges_of_a_file(name: str, tmp_path: Path) -> None:
         ("d.csv", "0,1,2\n", r"shape \(E, 2\)"),
         ("e.npy", np.zeros((2, 2)), "whole numbers"),
         ("f.npz", np.zeros((5, 3)), r"the mask is of shape \(5, 3\), the layer \(out, in\) of \(3, 5\)"),
+        ("f2.npz", np.full((3, 5), "1"), "the mask must hold finite numbers"),
+        ("f3.npz", np.full((3, 5), np.nan), "the mask must hold finite numbers"),
         ("g.npy", "no array", "edge file"),
+        ("h.npz", "PK\3\4 cut off", "no archive of arrays"),
+        ("i.csv", "-1,0\n1,2\n", "target -1…1 is not within the 3 units"),
+        ("j.csv", "0.5,1\n1,2\n", "could not convert"),
+        ("k.csv", "0;1\n", "could not convert"),
+        ("l.csv", "hello\n", "could not convert"),
     ],
 )
 def test_a_file_that_does_not_fit_says_why(name: str, content: Any, said: str, tmp_path: Path) -> None:
@@ -419,8 +454,20 @@ def test_layers_too_small_for_the_degree_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_segments_that_do_not_add_up_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="must be positive and add up to 40 units"):
+    with pytest.raises(ValueError, match="positive whole numbers that add up to 40 units"):
         create("topology", name).edges(40, 40, segments=[10, 20], seed=0)
+
+
+@pytest.mark.parametrize("segments", [[2.0, 2.0], [1.5, 2.5], ["2", "2"], 4, [], [5, -1], [0, 4]])
+def test_segments_that_are_no_sizes_are_refused(segments: Any) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"add up to 4 units, not {segments!r}")):
+        create("topology", "ring", k=2).edges(4, 4, segments=segments, seed=0)
+
+
+@pytest.mark.parametrize(("target", "source"), [([0.5], [1]), ([0], ["1"]), ([True], [1])])
+def test_ends_that_are_no_whole_numbers_are_refused(target: Any, source: Any) -> None:
+    with pytest.raises(ValueError, match="must hold whole numbers, not "):
+        Edges(3, 3, target, source)
 
 
 @pytest.mark.parametrize(

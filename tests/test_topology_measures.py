@@ -116,6 +116,14 @@ def test_sigma_and_omega_references_are_those_of_random_and_lattice_graphs() -> 
     assert ours["omega"] == pytest.approx(omega, abs=0.05)
 
 
+@pytest.mark.parametrize(("k", "defined"), [(2, False), (4, True), (12, True), (14, False), (18, False)])
+def test_omega_is_given_where_the_clustering_of_the_lattice_is_known(k: int, defined: bool) -> None:
+    lattice = measure(create("topology", "ring", k=k).edges(20, 20, seed=0))
+    assert (lattice["omega"] is not None) == defined
+    if defined:
+        assert lattice["clustering"] == pytest.approx(3 * (k - 2) / (4 * (k - 1)))
+
+
 def test_omega_runs_from_lattice_to_random_and_sigma_peaks_between() -> None:
     for name, sides in (("watts_strogatz", (600, 600)), ("bipartite_small_world", (600, 400))):
         fixed = {"k": 10} if name == "watts_strogatz" else {"density": 0.02}

@@ -76,7 +76,9 @@ def candidates(
     skip_self = out_features == in_features and not loops
     if k > in_features - skip_self:
         most = in_features - skip_self
-        raise ValueError(f"a unit has {most} possible sources, not k = {k}; pass k of at most {most}")
+        raise ValueError(
+            f"a unit has {most} possible sources, not k = {k}; pass k of at most {most}, or widen the layer"
+        )
     if segments is not None:
         check_segments(segments, out_features, in_features)
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ class Edges:
     source: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        target, source = (np.asarray(ends, dtype=np.int64) for ends in (self.target, self.source))
+        target, source = _whole("target", self.target), _whole("source", self.source)
         if target.ndim != 1 or target.shape != source.shape:
             raise ValueError(f"target {target.shape} and source {source.shape} must be equally long lists")
         for name, ends, units in (
@@ -97,9 +97,19 @@ class Edges:
         return counts / max(len(self), 1)
 
 
+def _whole(name: str, ends: ArrayLike) -> NDArray[np.int64]:
+    found = np.asarray(ends)
+    if found.size and found.dtype.kind not in "iu":
+        raise ValueError(f"{name} must hold whole numbers, not {found.dtype}")
+    return found.astype(np.int64, copy=False)
+
+
 def check_segments(segments: Sequence[int], out_features: int, in_features: int) -> None:
     """Raise ValueError unless the segments divide the units of a square layer."""
     if out_features != in_features:
         raise ValueError(f"segments belong to a square layer, not to {in_features} → {out_features}")
-    if any(size < 1 for size in segments) or sum(segments) != in_features:
-        raise ValueError(f"segments {list(segments)} must be positive and add up to {in_features} units")
+    sizes = np.asarray(segments)
+    if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or (sizes < 1).any() or sizes.sum() != in_features:
+        raise ValueError(
+            f"segments must be positive whole numbers that add up to {in_features} units, not {segments!r}"
+        )

@@ -219,7 +219,9 @@ def _largest_component(graph: _Graph) -> int:
 
 def _formulas(graph: _Graph) -> _Reference:
     degree = len(graph.starts) / graph.units
-    lattice = 3 * (degree - 2) / (4 * (degree - 1)) if degree > 2 else 0.0
+    # In a denser lattice neighbours meet around the ring as well.
+    sparse = 2 < degree < 2 * graph.units / 3
+    lattice = 3 * (degree - 2) / (4 * (degree - 1)) if sparse else 0.0
     path = (math.log(graph.units) - np.euler_gamma) / math.log(degree) + 0.5 if degree > 1 else None
     return _Reference(degree / max(graph.units - 1, 1), path, lattice)
 

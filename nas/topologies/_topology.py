@@ -92,7 +92,7 @@ def check_degree(name: str, k: int, units: int, name_of_k: str = "k") -> None:
     if k >= units:
         raise ValueError(
             f"topology {name!r} joins each unit to {name_of_k} = {k} others, but the layer has"
-            f" {units} units; pass {name_of_k} below {units}"
+            f" {units} units; pass {name_of_k} below {units}, or widen the layer"
         )
 
 

@@ -1,5 +1,8 @@
 """Edges read from a file."""
 
+import re
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +39,7 @@ class Explicit:
     path: str | Path
 
     def __post_init__(self) -> None:
-        if Path(self.path).suffix not in _READERS:
+        if not isinstance(self.path, str | Path) or Path(self.path).suffix not in _READERS:
             raise ValueError(f"path must name a {', '.join(_READERS)} file of edges, not {str(self.path)!r}")
 
     def edges(
@@ -52,30 +55,35 @@ class Explicit:
             return Edges(out_features, in_features, target, source)
         except FileNotFoundError:
             raise ValueError(f"edge file {path} does not exist; pass the path of one that does") from None
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"edge file {path}: {error}") from error
 
 
 def _read_csv(path: Path, shape: tuple[int, int]) -> tuple[Ends, Ends]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    header = bool(lines) and not lines[0].replace(",", "").replace(" ", "").isdigit()
-    rows = [line for line in lines[header:] if line.strip()]
+    rows = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if rows and _HEADER.fullmatch(rows[0]):
+        rows = rows[1:]
     if not rows:
         return _pairs(np.empty((0, 2), dtype=np.int64))
     return _pairs(np.loadtxt(rows, dtype=np.int64, delimiter=",", ndmin=2))
 
 
 def _read_npy(path: Path, shape: tuple[int, int]) -> tuple[Ends, Ends]:
-    return _pairs(np.load(path, allow_pickle=False))
+    with path.open("rb") as file:
+        return _pairs(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def _read_npz(path: Path, shape: tuple[int, int]) -> tuple[Ends, Ends]:
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError("it is no archive of arrays, as numpy.savez writes them")
     with np.load(path, allow_pickle=False) as file:
         if len(file.files) != 1:
             raise ValueError(f"it must hold one array, the mask, not {file.files}")
         mask = file[file.files[0]]
     if mask.shape != shape:
         raise ValueError(f"the mask is of shape {mask.shape}, the layer (out, in) of {shape}")
+    if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+        raise ValueError(f"the mask must hold finite numbers or truth values; it is of {mask.dtype}")
     target, source = np.nonzero(mask)
     return target, source
 
@@ -86,4 +94,5 @@ def _pairs(pairs: NDArray[np.int64]) -> tuple[Ends, Ends]:
     return pairs[:, 0], pairs[:, 1]
 
 
+_HEADER = re.compile(r"[^\d,]*,[^\d,]*")  # two names
 _READERS = {".csv": _read_csv, ".npy": _read_npy, ".npz": _read_npz}
