@@ -14,7 +14,18 @@ FILES = {
 }
 TREES = {module: ast.parse(file.read_text(encoding="utf-8")) for module, file in FILES.items()}
 
-ROOMS = ("space", "topologies", "registry", "experiment", "documents", "errors", "files", "modality", "seeds")
+ROOMS = (
+    "space",
+    "topologies",
+    "registry",
+    "experiment",
+    "documents",
+    "errors",
+    "files",
+    "modality",
+    "seeds",
+    "checks",
+)
 TORCHLESS = {f"nas.{room}" for room in ROOMS}
 ABOVE = {f"nas.{room}" for room in ["search", "training", "network", "results"]}
 COMPONENT_KINDS = ("encoder", "fusion", "connector", "head", "topology", "rewiring")

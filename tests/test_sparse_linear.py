@@ -368,6 +368,8 @@ def test_sparsity_is_the_share_of_weights_that_are_not_stored() -> None:
         ("rnig", RequestError, "did you mean 'ring'"),
         ({"ring": {"q": 4}}, RequestError, "no hyper-parameter 'q'"),
         ({"ring": {}, "watts_strogatz": {}}, RequestError, "is no topology; give its name"),
+        (4, RequestError, "4 is no topology; give its name"),
+        (None, RequestError, "None is no topology; give its name"),
         ("ring", ValueError, "needs in_features == out_features, not 6 → 5"),
         (Edges(2, 2, [0], [1]), ValueError, r"belong to a layer 2 → 2, not 6 → 5"),
     ],
@@ -375,6 +377,12 @@ def test_sparsity_is_the_share_of_weights_that_are_not_stored() -> None:
 def test_a_wiring_that_cannot_be_says_why(topology: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         SparseLinear(6, 5, topology)
+
+
+@pytest.mark.parametrize("rewiring", [4, [], {"set": {}, "rigl": {}}])
+def test_what_is_no_rewiring_is_refused(rewiring: Any) -> None:
+    with pytest.raises(RequestError, match="is no rewiring; give its name"):
+        SparseLinear(6, 5, "erdos_renyi", rewiring=rewiring)
 
 
 @both

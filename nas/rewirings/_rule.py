@@ -108,15 +108,3 @@ def all_but_smallest(values: Tensor, count: int) -> Tensor:
     keep = torch.ones(len(values), dtype=torch.bool, device=values.device)
     keep[values.argsort(stable=True)[:count]] = False
     return keep
-
-
-def check_share(name: str, value: float) -> None:
-    """Raise ValueError unless `value` is within [0, 1]."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number between 0 and 1, not {value!r}")
-
-
-def check_interval(value: int) -> None:
-    """Raise ValueError unless `value` is a whole number of at least 1."""
-    if value != int(value) or value < 1:
-        raise ValueError(f"interval must be a whole number of steps of at least 1, not {value!r}")

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from nas.checks import check_share
 from nas.registry import register
 from nas.rewirings._ch3 import all_scores, scores
 from nas.rewirings._places import Places, distinct
-from nas.rewirings._rule import Rule, all_but_smallest, check_share
+from nas.rewirings._rule import Rule, all_but_smallest
 from nas.space import Choice, Float
 
 if TYPE_CHECKING:

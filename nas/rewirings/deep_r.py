@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from nas.checks import check_not_negative
 from nas.registry import register
 from nas.rewirings._rule import Rule
 from nas.space import Float
@@ -45,9 +46,9 @@ class DeepR(Rule):
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "temperature"):
-            if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"{name} must be a number of at least 0, not {getattr(self, name)!r}")
+        check_not_negative("alpha", self.alpha)
+        if self.temperature is not None:
+            check_not_negative("temperature", self.temperature)
         self._sign: Tensor | None = None
 
     def start(

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from nas.checks import check_positive, check_share
 from nas.registry import register
-from nas.rewirings._rule import Rule, all_but_smallest, check_interval, check_share
+from nas.rewirings._rule import Rule, all_but_smallest
 from nas.space import Float
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class GradualMagnitude(Rule):
             check_share(name, getattr(self, name))
         if self.begin >= self.end:
             raise ValueError(f"begin {self.begin} must be below end {self.end}")
-        check_interval(self.interval)
+        check_positive("interval", self.interval)
         self._initial = 0.0
 
     def start(

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from nas.checks import check_positive, check_share
 from nas.registry import register
 from nas.rewirings._places import Places
-from nas.rewirings._rule import Rule, all_but_smallest, check_interval, check_share
+from nas.rewirings._rule import Rule, all_but_smallest
 from nas.space import Float
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class RigL(Rule):
 
     def __post_init__(self) -> None:
         if self.interval is not None:
-            check_interval(self.interval)
+            check_positive("interval", self.interval)
         check_share("alpha", self.alpha)
         check_share("until", self.until)
         self._heard: list[tuple[Tensor, Tensor]] = []

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from nas.checks import check_share
 from nas.registry import register
-from nas.rewirings._rule import Rule, all_but_smallest, check_share
+from nas.rewirings._rule import Rule, all_but_smallest
 from nas.space import Float
 
 if TYPE_CHECKING:

@@ -49,7 +49,8 @@ class SparseLinear(nn.Module):
     Raises:
         ValueError: The topology cannot wire a layer of these sizes and segments, or the given edges
             belong to a layer of other sizes.
-        RequestError: There is no topology of that name, or it has no such hyper-parameter.
+        RequestError: There is no topology or rewiring of that name, it has no such hyper-parameter, or
+            what is given is none.
     """
 
     segments: list[int] | None  # of the units, for measures and pictures
@@ -86,10 +87,10 @@ class SparseLinear(nn.Module):
         self.register_buffer("source", torch.empty(0, dtype=torch.int64))
         self.weight = nn.Parameter(torch.empty(0))
         self.set_edges(edges, torch.empty(len(edges)))
+        self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
         self.register_buffer("share_logits", None)
         if alternatives is not None:
             self._search(alternatives, alternatives.shares)
-        self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
         self.reset_parameters()
 
     @property
@@ -394,12 +395,11 @@ class SparseLinear(nn.Module):
             self.register_buffer("share_logits", logits)
 
 
-def _generator(topology: Wiring) -> Topology | Edges:
+def _generator(topology: Any) -> Topology | Edges:
     """The topology that is given by its name, or the one that is given."""
-    if isinstance(topology, str | Mapping):
-        created: Topology = create_selected("topology", topology)
-        return created
-    return topology
+    given = isinstance(topology, Edges) or hasattr(topology, "edges")
+    chosen: Topology | Edges = topology if given else create_selected("topology", topology)
+    return chosen
 
 
 def _edges(
@@ -433,6 +433,5 @@ def _forget(optimizer: torch.optim.Optimizer, parameter: Tensor) -> None:
 
 def _rule(rewiring: Any) -> Any:
     """A rule of the layer's own: rules remember what they did."""
-    if not isinstance(rewiring, str | Mapping):
-        return copy.deepcopy(rewiring)
-    return create_selected("rewiring", rewiring)
+    given = rewiring is None or hasattr(rewiring, "step")
+    return copy.deepcopy(rewiring) if given else create_selected("rewiring", rewiring)

@@ -7,9 +7,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.checks import check_share
 from nas.topologies._edges import Edges
 from nas.topologies._graphs import Ends
-from nas.topologies._topology import check_share
 
 Shares = NDArray[np.float64]
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nas.checks import check_positive
 from nas.space.domains import Int
 from nas.topologies._alternatives import Alternatives, check_start
 from nas.topologies._edges import Edges
-from nas.topologies._topology import check_positive
 
 
 @dataclass(frozen=True)

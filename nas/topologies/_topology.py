@@ -1,11 +1,9 @@
-"""What every topology is, and the checks of its hyper-parameters and layer sizes."""
+"""What every topology is, and the checks of layer sizes."""
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
+from nas.checks import check_share, is_int
 from nas.topologies._edges import Edges, check_segments
 
 
@@ -52,26 +50,8 @@ def segment_sizes(
 def check_size(name: str, out_features: int, in_features: int) -> None:
     """Raise ValueError unless both sides of the layer have units."""
     for side, units in (("out_features", out_features), ("in_features", in_features)):
-        if not _is_int(units) or units < 1:
+        if not is_int(units) or units < 1:
             raise ValueError(f"topology {name!r} needs {side} of at least 1, not {units!r}")
-
-
-def check_even(name: str, value: object) -> None:
-    """Raise ValueError unless `value` is an even whole number of at least 2."""
-    if not _is_int(value) or value < 2 or value % 2:  # type: ignore[operator]
-        raise ValueError(f"{name} must be an even whole number of at least 2, not {value!r}")
-
-
-def check_positive(name: str, value: object) -> None:
-    """Raise ValueError unless `value` is a whole number of at least 1."""
-    if not _is_int(value) or value < 1:  # type: ignore[operator]
-        raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
-
-
-def check_share(name: str, value: object) -> None:
-    """Raise ValueError unless `value` is a number of the interval [0, 1]."""
-    if not _is_number(value) or not 0 <= value <= 1:  # type: ignore[operator]
-        raise ValueError(f"{name} must be a number between 0 and 1, not {value!r}")
 
 
 def check_density(value: object) -> None:
@@ -81,12 +61,6 @@ def check_density(value: object) -> None:
         raise ValueError("density must be above 0: a layer without edges passes nothing on")
 
 
-def check_exponent(name: str, value: object) -> None:
-    """Raise ValueError unless `value` is a finite number of at least 0."""
-    if not _is_number(value) or not 0 <= value < float("inf"):  # type: ignore[operator]
-        raise ValueError(f"{name} must be a number of at least 0, not {value!r}")
-
-
 def check_degree(name: str, k: int, units: int, name_of_k: str = "k") -> None:
     """Raise ValueError unless each of `units` units can have `k` neighbours."""
     if k >= units:
@@ -94,11 +68,3 @@ def check_degree(name: str, k: int, units: int, name_of_k: str = "k") -> None:
             f"topology {name!r} joins each unit to {name_of_k} = {k} others, but the layer has"
             f" {units} units; pass {name_of_k} below {units}, or widen the layer"
         )
-
-
-def _is_number(value: object) -> bool:
-    return _is_int(value) or isinstance(value, float | np.floating)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)

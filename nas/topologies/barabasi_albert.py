@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from nas.checks import check_positive
 from nas.registry import register
 from nas.space.domains import Int
 from nas.topologies._edges import Edges
 from nas.topologies._graphs import Ends, undirected
-from nas.topologies._topology import check_degree, check_positive, segment_sizes
+from nas.topologies._topology import check_degree, segment_sizes
 
 
 @register("topology", "barabasi_albert")

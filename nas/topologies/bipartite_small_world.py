@@ -6,12 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from nas.checks import check_share
 from nas.registry import register
 from nas.space.domains import Float
 from nas.topologies._candidates import ring_sources
 from nas.topologies._edges import Edges, check_segments
 from nas.topologies._graphs import Ends, empty_places
-from nas.topologies._topology import check_density, check_share, check_size
+from nas.topologies._topology import check_density, check_size
 
 
 @register("topology", "bipartite_small_world")

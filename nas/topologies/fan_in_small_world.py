@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nas.checks import check_positive, check_share
 from nas.registry import register
 from nas.space.domains import Float, Int
 from nas.topologies._candidates import candidates
 from nas.topologies._edges import Edges
-from nas.topologies._topology import check_positive, check_share
 
 
 @register("topology", "fan_in_small_world")

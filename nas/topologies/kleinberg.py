@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from nas.checks import check_even, check_not_negative
 from nas.registry import register
 from nas.space.domains import Float, Int
 from nas.topologies._edges import Edges
 from nas.topologies._graphs import Ends, add_ends, lattice, undirected
-from nas.topologies._topology import check_degree, check_even, check_exponent, segment_sizes
+from nas.topologies._topology import check_degree, segment_sizes
 
 
 @register("topology", "kleinberg")
@@ -40,7 +41,7 @@ class Kleinberg:
 
     def __post_init__(self) -> None:
         check_even("k", self.k)
-        check_exponent("r", self.r)
+        check_not_negative("r", self.r)
 
     def edges(
         self, out_features: int, in_features: int, *, segments: Sequence[int] | None = None, seed: int = 0

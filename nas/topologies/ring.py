@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nas.checks import check_even
 from nas.registry import register
 from nas.space.domains import Int
 from nas.topologies._edges import Edges
 from nas.topologies._graphs import lattice, undirected
-from nas.topologies._topology import check_degree, check_even, segment_sizes
+from nas.topologies._topology import check_degree, segment_sizes
 
 
 @register("topology", "ring")

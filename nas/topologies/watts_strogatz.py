@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from nas.checks import check_even, check_share
 from nas.registry import register
 from nas.space.domains import Float, Int
 from nas.topologies._edges import Edges
 from nas.topologies._graphs import lattice, move_ends, undirected
-from nas.topologies._topology import check_degree, check_even, check_share, segment_sizes
+from nas.topologies._topology import check_degree, segment_sizes
 
 
 @register("topology", "watts_strogatz")
