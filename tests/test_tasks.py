@@ -262,17 +262,23 @@ def test_what_does_not_fit_the_task_is_refused_before_the_search(table, sections
         prepare(table(**sections), [])
 
 
-def test_an_objective_that_the_labels_for_validation_do_not_have_is_refused_before_the_search(tmp_path):
+@pytest.mark.parametrize(
+    ("validation", "where"), [("{}", "the validation split"), ("{folds: 9}", "fold 0"), ("{folds: 3}", None)]
+)
+def test_an_objective_that_the_labels_for_validation_do_not_have_is_refused_before_the_search(
+    tmp_path, validation, where
+):
     parts = ["validation", "test", *["train"] * 8]
     lines = [f"word {n},{n},{part}" for n, part in enumerate(parts)]
     (tmp_path / "data.csv").write_text("\n".join(["words,price,part", *lines]))
     data = "{manifest: data.csv, label: price, task: regression, split: part, cache: cache}"
-    for objectives, refused in (("{r2: maximize}", True), ("{mae: minimize}", False)):
-        (tmp_path / "mine.yaml").write_text(f"data: {data}\nobjectives: {objectives}\n")
+    for objectives, refused in (("{r2: maximize}", where), ("{mae: minimize}", None)):
+        text = f"data: {data}\nobjectives: {objectives}\nvalidation: {validation}\n"
+        (tmp_path / "mine.yaml").write_text(text)
         with pytest.raises(nas.RequestError) if refused else nullcontext() as caught:
             prepare(tmp_path / "mine.yaml", [])
         if refused:
-            expected = "mine.yaml:2: objectives.r2: r2 is not a number on the validation split (samples: 1)"
+            expected = f"mine.yaml:2: objectives.r2: r2 is not a number on {where} (samples: 1)"
             assert expected in str(caught.value)
 
 

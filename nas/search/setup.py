@@ -1,6 +1,6 @@
 """From an experiment file to everything that a search needs, checked."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from pydantic import ValidationError
 
-from nas.datasets import Dataset, load_dataset
+from nas.datasets import Dataset, Split, load_dataset
 from nas.datasets.folds import folds
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.experiment import SETTINGS_OF_TASKS, Execution, Experiment, Training, as_written, load_experiment
@@ -86,7 +86,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         for index, selection in enumerate(experiment.results.loggers)
     ]
     dataset: Dataset = _component("dataset", experiment.data, ("data",))
-    _check_folds(experiment, dataset)
+    divided = _folds(experiment, dataset)
     try:
         without = _add_ons_left_out(experiment.training, dataset.task)
         space = locate_files(assemble(experiment.space, dataset.modalities, without), folder)
@@ -96,6 +96,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
     if "objectives" not in experiment.model_fields_set:
         experiment = experiment.model_copy(update={"objectives": default_objectives(dataset.task)})
     _check_fit(experiment, dataset)
+    _check_defined(experiment.objectives, divided, dataset.task)
     _check_training(space, experiment, dataset.task)
     resolved = experiment.model_copy(update={"space": space.to_data()})
     search = experiment.search
@@ -117,9 +118,9 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
     return Setup(resolved, dataset, space, proposals, pruner, loggers, warnings)
 
 
-def _check_folds(experiment: Experiment, dataset: Dataset) -> None:
+def _folds(experiment: Experiment, dataset: Dataset) -> list[dict[str, Split]]:
     try:
-        folds(dataset, experiment.validation.folds, experiment.validation.groups)
+        return folds(dataset, experiment.validation.folds, experiment.validation.groups)
     except (RequestError, ValueError) as error:
         raise KeyPathError(("validation",), str(error)) from None
 
@@ -230,26 +231,26 @@ def _check_fit(experiment: Experiment, dataset: Dataset) -> None:
     for name in experiment.objectives:
         if misfits[name] is not None:
             raise KeyPathError(("objectives", name), f"{name} {misfits[name]}; {near_misses(name, fitting)}")
-    if experiment.validation.folds == 1:
-        _check_defined(experiment.objectives, dataset)
     for name in experiment.training.model_fields_set:
         if getattr(experiment.training, name) != Training.model_fields[name].default:
             _check_setting(name, dataset.task, ("training", name))
 
 
-def _check_defined(objectives: Iterable[str], dataset: Dataset) -> None:
+def _check_defined(objectives: Iterable[str], divided: Sequence[Mapping[str, Split]], task: Task) -> None:
     """No objective is bound to be no number by the labels for validation, where those are at hand."""
-    labels = getattr(dataset.splits["validation"], "labels", None)
-    if not isinstance(labels, torch.Tensor):
-        return
-    for name in objectives:
-        is_defined = getattr(create("objective", name), "is_defined", None)
-        if is_defined and not is_defined(labels, dataset.task):
-            raise KeyPathError(
-                ("objectives", name),
-                f"{name} is not a number on the validation split (samples: {len(labels):,}), whatever is "
-                "predicted; give more rows, of several classes or values, or choose another objective",
-            )
+    for fold, splits in enumerate(divided):
+        labels = getattr(splits["validation"], "labels", None)
+        if not isinstance(labels, torch.Tensor):
+            return
+        where = "the validation split" if len(divided) == 1 else f"fold {fold}"
+        for name in objectives:
+            is_defined = getattr(create("objective", name), "is_defined", None)
+            if is_defined and not is_defined(labels, task):
+                raise KeyPathError(
+                    ("objectives", name),
+                    f"{name} is not a number on {where} (samples: {len(labels):,}), whatever is predicted; "
+                    "give more rows, of several classes or values, or choose another objective",
+                )
 
 
 def _misfit(objective: type, dataset: Dataset) -> str | None:
