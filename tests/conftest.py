@@ -5,6 +5,7 @@ dataset plugin of two modalities that loads in milliseconds; `write_experiment` 
 uses it.
 """
 
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from nas import registry
 
 settings.register_profile("nas", deadline=None, derandomize=True)  # the same on a busy machine, every time
 settings.load_profile("nas")
+os.environ.setdefault("RAY_worker_niceness", "0")  # by default Ray's workers give way to all other tests
 
 TOY = '''\
 """`toy`: 64 samples of an image and a text, whose class is the brightest of three patches."""

@@ -85,7 +85,7 @@ def test_only_samplers_and_storage_know_optuna():
 
 
 def test_libraries_that_take_seconds_to_import_are_imported_where_they_are_needed():
-    slow = {"optuna_dashboard", "optuna.importance", "sklearn", "pandas", "transformers"}
+    slow = {"optuna_dashboard", "optuna.importance", "sklearn", "pandas", "transformers", "torch._dynamo"}
     for module in TREES.keys() - {"nas.datasets.avt_digits.build"}:  # which a person runs, once
         top = [n for n in TREES[module].body if isinstance(n, ast.Import | ast.ImportFrom)]
         names = {getattr(node, "module", None) or alias.name for node in top for alias in node.names}

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._dynamo.exc import TorchDynamoException
 
 from nas.errors import TrialError
 from nas.network import Network
@@ -22,6 +21,8 @@ def compiled(network: Network) -> Callable[..., Any]:
     Raises:
         TrialError: By the function: the network cannot be compiled here.
     """
+    from torch._dynamo.exc import TorchDynamoException  # heavy, and seldom needed
+
     function = torch.compile(network, options=OPTIONS)
 
     def call(*given: Any) -> Any:
