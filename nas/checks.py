@@ -13,8 +13,13 @@ def check_even(name: str, value: object) -> None:
 
 def check_positive(name: str, value: object) -> None:
     """Raise ValueError unless `value` is a whole number of at least 1."""
-    if not is_int(value) or value < 1:  # type: ignore[operator]
-        raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+    check_whole(name, value, 1)
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise ValueError unless `value` is a whole number of at least `least`."""
+    if not is_int(value) or value < least:  # type: ignore[operator]
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
 def check_share(name: str, value: object) -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import nas.__main__
+from nas.registry import available, create, get, hyper_parameters
 from nas.results.run_directory import RunDirectory
 from nas.search.__main__ import main
 from nas.search.setup import prepare
@@ -109,6 +110,21 @@ def test_an_error_in_a_space_file_names_that_file_and_its_line(refused, write_ex
     (tmp_path / "s.yaml").write_text("dim: 16\nfusion: [\n")
     message = refused(write_experiment(space="s.yaml"))
     assert "/s.yaml:3: not valid YAML" in message
+
+
+OPTIONS = [
+    (kind, name, option)
+    for kind in ("sampler", "pruner")
+    for name in available(kind)
+    for option in hyper_parameters(kind, get(kind, name))
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "option"), OPTIONS)
+@pytest.mark.parametrize("value", ["many", -1, float("nan"), True, [2]])
+def test_an_option_of_a_sampler_or_a_pruner_that_makes_no_sense(kind, name, option, value):
+    with pytest.raises(ValueError, match=f"{option} must be a .*, not "):
+        create(kind, name, **{option: value})
 
 
 # What it says

@@ -128,6 +128,11 @@ def test_folds_that_cannot_be_made_are_refused_by_name(write_experiment, data, v
         prepare(write_experiment(data=data, validation=validation), [])
 
 
+def test_groups_without_folds_are_said_to_do_nothing(write_experiment):
+    experiment = write_experiment(validation={"groups": "person"})
+    assert any("validation.groups does nothing" in warning for warning in prepare(experiment, []).warnings)
+
+
 def test_a_trial_is_measured_on_its_fold_and_on_no_other(dataset):
     training = Training(epochs=1, batch_size=16)
     evaluator = Evaluator(dataset, ["accuracy"], training, validation=Validation(folds=3))

@@ -173,14 +173,15 @@ def _on_gpus(execution: Execution) -> bool:
 
 def _without_effect(experiment: Experiment) -> list[str]:
     """What is set and changes nothing, in words for the person."""
-    if not experiment.execution.checkpoint_every:
-        return []
-    if experiment.training.encoders == "joint":
-        return []
-    return [
-        "execution.checkpoint_every does nothing for trials that train with training.encoders: "
-        f"{experiment.training.encoders}: one whose worker dies begins again"
-    ]
+    found = []
+    if experiment.execution.checkpoint_every and experiment.training.encoders != "joint":
+        found.append(
+            "execution.checkpoint_every does nothing for trials that train with training.encoders: "
+            f"{experiment.training.encoders}: one whose worker dies begins again"
+        )
+    if experiment.validation.groups and experiment.validation.folds == 1:
+        found.append("validation.groups does nothing without validation.folds: the dataset's own splits stay")
+    return found
 
 
 def _load_plugins(paths: Sequence[str]) -> None:

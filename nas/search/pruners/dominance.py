@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nas.checks import check_not_negative, check_positive, check_whole
 from nas.registry import register
 from nas.results.records import History, Record
 from nas.search.curves import expected_end
@@ -26,9 +27,9 @@ class Dominance:
     domains = {"margin": Float(1.0, 4.0), "startup": Int(5, 20), "first": Int(1, 4)}
 
     def __init__(self, margin: float = 2.0, startup: int = 10, first: int = 1) -> None:
-        for name, value, low in (("margin", margin, 0), ("startup", startup, 4), ("first", first, 1)):
-            if value < low:
-                raise ValueError(f"{name} must be at least {low}, not {value}")
+        check_not_negative("margin", margin)
+        check_whole("startup", startup, 4)
+        check_positive("first", first)
         self.margin = margin
         self.startup = startup
         self.first = first

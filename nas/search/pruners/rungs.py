@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from nas.checks import check_positive, check_whole
 from nas.registry import register
 from nas.results.dominance import crowding, ranks
 from nas.results.records import PRUNED, History, Record
@@ -28,10 +29,8 @@ class Rungs:
     domains = {"first": Int(1, 4), "eta": Int(2, 4)}
 
     def __init__(self, first: int = 1, eta: int = 2) -> None:
-        if first < 1:
-            raise ValueError(f"first must be at least 1, not {first}")
-        if eta < 2:
-            raise ValueError(f"eta must be at least 2, not {eta}")
+        check_positive("first", first)
+        check_whole("eta", eta, 2)
         self.first = first
         self.eta = eta
 

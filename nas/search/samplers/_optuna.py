@@ -17,6 +17,7 @@ from optuna.samplers import BaseGASampler, BaseSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas.checks import check_whole
 from nas.experiment import Direction
 from nas.results.records import COMPLETE, FAILED, PRUNED, REJECTED, RUNNING, WAITING, History, Record
 from nas.space import Architecture, Choice, Domain, Float, Int, SearchSpace
@@ -86,8 +87,7 @@ class OptunaSampler:
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], history: int) -> None:
-        if history < 2:
-            raise ValueError(f"history must be at least 2, not {history}")
+        check_whole("history", history, 2)
         self._make = make
         self._part = Part(history)
         self._mirror: _Mirror | None = None

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.checks import check_positive, check_whole
 from nas.registry import register
 from nas.results.dominance import crowding, non_dominated, ranks
 from nas.results.records import FINISHED, PRUNED, REJECTED, History, Origin, Record
@@ -58,12 +59,10 @@ class Evolution:
     }
 
     def __init__(self, startup: int = 8, population: int = 16, children: int = 60, scouts: int = 64) -> None:
-        positive = {"startup": startup, "population": population, "children": children}
-        for name, value in positive.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        if scouts < 0:
-            raise ValueError(f"scouts must not be negative, not {scouts}")
+        check_positive("startup", startup)
+        check_positive("population", population)
+        check_positive("children", children)
+        check_whole("scouts", scouts, 0)
         self.startup = startup
         self.population = population
         self.children = children

@@ -2,6 +2,7 @@
 
 from optuna.samplers import GPSampler
 
+from nas.checks import check_whole
 from nas.registry import register
 from nas.search.samplers._optuna import OptunaSampler
 
@@ -18,4 +19,5 @@ class GP(OptunaSampler):
     """
 
     def __init__(self, startup: int = 10, history: int = 60) -> None:
+        check_whole("startup", startup, 0)
         super().__init__(lambda seed: GPSampler(seed=seed, n_startup_trials=startup), history)

@@ -2,6 +2,7 @@
 
 from optuna.samplers import NSGAIIISampler
 
+from nas.checks import check_whole
 from nas.registry import register
 from nas.search.samplers._optuna import OptunaSampler
 
@@ -16,4 +17,5 @@ class NSGA3(OptunaSampler):
     """
 
     def __init__(self, population: int = 20, history: int = 200) -> None:
+        check_whole("population", population, 2)
         super().__init__(lambda seed: NSGAIIISampler(seed=seed, population_size=population), history)

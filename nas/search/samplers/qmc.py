@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from nas.checks import check_whole
 from nas.registry import register
 from nas.results.records import History
 from nas.space import Architecture, Choice, Domain, Float, SearchSpace
@@ -23,6 +24,7 @@ class QMC:
     """
 
     def __init__(self, scramble: int = 0) -> None:
+        check_whole("scramble", scramble, 0)
         self.scramble = scramble
 
     def propose(self, space: SearchSpace, history: History, seed: int) -> Architecture:

@@ -8,6 +8,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.checks import check_positive, check_whole
 from nas.registry import register
 from nas.search.samplers._optuna import OptunaSampler
 
@@ -24,8 +25,8 @@ class TPE(OptunaSampler):
     """
 
     def __init__(self, startup: int = 10, history: int = 40, candidates: int = 12) -> None:
-        if candidates < 1:
-            raise ValueError(f"candidates must be at least 1, not {candidates}")
+        check_whole("startup", startup, 0)
+        check_positive("candidates", candidates)
         super().__init__(lambda seed: _Grouped(seed, startup, candidates), history)
 
 
