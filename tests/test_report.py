@@ -315,6 +315,14 @@ def test_the_wiring_of_a_network_stands_where_its_layers_were_measured(history):
     assert (list(member.x), list(member.y)) == ([2], [0.5])
 
 
+@pytest.mark.parametrize(("accuracies", "shown"), [((0.9, 0.8), True), ((0.9,), False)])
+def test_the_colours_of_the_wiring_end_at_the_values_that_are_there(accuracies, shown):
+    wiring = {"end": {"a": {"path_length": 3.0, "clustering": 0.5}}}
+    wired = [complete(number, value, 100, wiring=wiring) for number, value in enumerate(accuracies)]
+    axis = small_world_chart(History(wired, OBJECTIVES)).layout.coloraxis
+    assert (axis.cmin, axis.cmax, axis.showscale) == (min(accuracies), 0.9, shown)
+
+
 # the page
 
 

@@ -43,7 +43,9 @@ def small_world_chart(history: History) -> go.Figure | None:
             + " %{marker.color:.4~g}<extra></extra>",
         )
     bar = {"title": {"text": words(up), "side": "right"}, "thickness": 12, "outlinewidth": 0}
-    figured.update_layout(coloraxis={"colorscale": "Cividis", "colorbar": bar})
+    values = [history.records[number].values[up] for number in ends]
+    scale = {"cmin": min(values), "cmax": max(values), "showscale": len(set(values)) > 1}
+    figured.update_layout(coloraxis={"colorscale": "Cividis", "colorbar": bar, **scale})
     figured.update_xaxes(title="path length (steps between two units)")
     if is_wide(length for length, _ in ends.values()):
         figured.update_xaxes(type="log", dtick="D2")
