@@ -184,6 +184,25 @@ def test_every_line_of_a_json_search_is_an_object(finished, capsys):
     assert shown.err == ""
 
 
+class Full:
+    """An executor that never has room."""
+
+    notice = "there is more to see elsewhere"
+    room = 0
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(("options", "told"), [([], True), (["--quiet"], False), (["--json"], False)])
+def test_a_person_is_told_what_an_executor_has_to_say_and_a_program_is_not(
+    finished, monkeypatch, capsys, options, told
+):
+    monkeypatch.setattr("nas.search.executors.open_executor", lambda *_: Full())
+    assert main([*finished, "--set", "search.trials=99", *options]) == 0
+    assert (Full.notice in capsys.readouterr().out) == told
+
+
 @pytest.mark.parametrize(("seconds", "shown"), [(3.2, "3 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_durations_are_in_the_unit_a_person_thinks_in(seconds, shown):
     assert duration(seconds) == shown

@@ -331,14 +331,40 @@ def test_a_job_that_takes_too_much_memory_fails_as_such_and_the_next_one_runs(op
     assert isinstance(completed, Completed)
 
 
-def test_no_dashboard_is_named_where_ray_has_none(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("mode", "url", "notice"),
+    [
+        ("token", "", None),
+        ("token", None, None),
+        ("disabled", "127.0.0.1:8265", "Ray's dashboard: http://127.0.0.1:8265"),
+        (
+            "token",
+            "127.0.0.1:8265",
+            "Ray's dashboard: http://127.0.0.1:8265; it asks for the token that `ray get-auth-token` prints",
+        ),
+    ],
+)
+def test_ray_s_dashboard_is_named_where_there_is_one_with_what_it_asks_for(monkeypatch, mode, url, notice):
     import ray
 
-    for url, told in (("", ""), (None, ""), ("127.0.0.1:8265", "Ray's dashboard: http://127.0.0.1:8265\n")):
-        monkeypatch.setattr(ray, "is_initialized", lambda: False)
-        monkeypatch.setattr(ray, "init", lambda *_, url=url, **__: SimpleNamespace(dashboard_url=url))
-        assert _connect("local")
-        assert capsys.readouterr().out == told
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda *_, **__: SimpleNamespace(dashboard_url=url))
+    assert _connect("local") == (True, notice)
+
+
+def test_the_token_that_ray_makes_is_for_its_owner_alone(monkeypatch, tmp_path):
+    import ray
+
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("secret")
+    token.chmod(0o644)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda *_, **__: SimpleNamespace(dashboard_url=None))
+    _connect("local")
+    assert token.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_address_at_which_nothing_answers_is_refused_at_once(monkeypatch):

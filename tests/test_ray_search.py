@@ -50,6 +50,16 @@ def listening(pids: set[int]) -> set[str]:
     return found
 
 
+def program(pid: int) -> str:
+    """Name of the program that a process runs."""
+    return Path(os.readlink(f"/proc/{pid}/exe")).name
+
+
+def environment(pid: int) -> list[bytes]:
+    """What a process was started with."""
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
 RAY = ("--set", "execution.backend=ray", "--set", "execution.max_concurrent=1")
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
@@ -62,6 +72,9 @@ def test_an_interrupted_search_ends_ray_and_goes_on_with_local_workers_as_if_not
         started = descendants(process.pid)
         assert listening(started)
         assert listening(started) <= LOOPBACK
+        servers = [pid for pid in started if program(pid) in {"gcs_server", "raylet"}]
+        assert servers
+        assert all(b"RAY_AUTH_MODE=token" in environment(pid) for pid in servers)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=DEADLINE_SECONDS)
         assert process.returncode == 130, err

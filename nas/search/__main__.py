@@ -187,6 +187,8 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
     try:
         if study.unfinished() or study.budgeted < trials or study.proposals.last(study.history):
             executor = open_executor(experiment, setup.dataset, run.path)
+            if executor.notice and shown is None:
+                print(executor.notice)
             with Logbook(study, setup.loggers, experiment) as logbook, display, stop:
 
                 def observe(report: "Report | None") -> None:

@@ -106,7 +106,12 @@ Report: TypeAlias = Measured | Progress | Completed | Failed
 
 
 class Executor(Protocol):
-    """What the search asks of an executor."""
+    """What the search asks of an executor.
+
+    `notice` is what a person is to know of it while the search runs; None for nothing.
+    """
+
+    notice: str | None
 
     @property
     def room(self) -> int:

@@ -84,6 +84,8 @@ class LocalExecutor:
         memory_limit: Memory that a worker may take, in GB; None for no limit.
     """
 
+    notice: str | None = None
+
     def __init__(
         self,
         experiment: Mapping[str, Any],

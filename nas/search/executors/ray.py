@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,7 +58,7 @@ class RayExecutor:
         self._execution = execution = experiment.execution
         workers = None if execution.workers == "auto" else int(execution.workers)
         self._asked = execution.max_concurrent or workers
-        self._owns_ray = _connect(execution.address)
+        self._owns_ray, self.notice = _connect(execution.address)
         try:
             from nas.search.executors import _tune
 
@@ -152,13 +153,13 @@ def settle(address: str) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _connect(address: str) -> bool:
-    """Connect to a cluster, or start Ray on this machine; whether that was done here."""
+def _connect(address: str) -> tuple[bool, str | None]:
+    """Connect to a cluster, or start Ray on this machine: whether that was done here, and its dashboard."""
     settle(address)
     import ray
 
     if ray.is_initialized():
-        return False
+        return False, None
     try:
         where = _answering(address)
         context = ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -168,9 +169,21 @@ def _connect(address: str) -> bool:
         raise KeyPathError(
             ("execution", "address"), f"{address!r} is no Ray cluster: {error}{token}"
         ) from None
-    if context.dashboard_url:
-        print(f"Ray's dashboard: http://{context.dashboard_url}")
-    return True
+    _hide_token()
+    return True, _notice(context.dashboard_url)
+
+
+def _hide_token() -> None:
+    """Ray writes its token for all of the machine to read, and whoever has it may run code."""
+    with suppress(OSError):
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)
+
+
+def _notice(dashboard: str | None) -> str | None:
+    """Where Ray's dashboard is, if there is one, and what it asks for."""
+    asks = os.environ.get("RAY_AUTH_MODE") == "token"
+    token = "; it asks for the token that `ray get-auth-token` prints" if asks else ""
+    return f"Ray's dashboard: http://{dashboard}{token}" if dashboard else None
 
 
 def _answering(address: str) -> str:
