@@ -154,8 +154,8 @@ class Evaluator:
             fold: Which fold of the samples to measure on.
 
         Raises:
-            TrialError: The training diverges, the memory is not enough, a constraint is violated,
-                or a component fails; the kind says which.
+            TrialError: The training diverges, an objective is no finite number, the memory is not enough, a
+                constraint is violated, or a component fails; the kind says which.
         """
         under_way = _UnderWay(
             self, Trial(architecture, seed, on_epoch, on_measured, ancestor, fold), _Clock()
@@ -312,11 +312,11 @@ class Evaluator:
         """The objectives that a training changes, of a trained network on a split.
 
         Raises:
-            TrialError: One of them fails, or is not a number there.
+            TrialError: One of them fails, or is no finite number there.
         """
         with _as_trial_errors():
             values = self.measure(network, *predict(network, split), split)
-            _refuse_nan(values, f" on the split (samples: {len(split):,})")
+            _require_finite(values, f" on the split (samples: {len(split):,})")
             return values
 
     def check(self, cheap: Mapping[str, float]) -> None:
@@ -387,6 +387,7 @@ class _UnderWay:
             if trial.ancestor:
                 self.first["inherited"] = evaluator.inherit(self.network, trial.ancestor)
             self.cheap = evaluator.measure(self.network)
+            _require_finite(self.cheap)
             trial.on_measured(self.cheap)
             evaluator.check(self.cheap)
             kept = self._kept()
@@ -460,7 +461,7 @@ class _UnderWay:
         """What was measured in all."""
         known = self.cheap | self.epochs[-1]
         values = {name: known.get(name, float("nan")) for name in self.evaluator.objectives}
-        _refuse_nan(values)
+        _require_finite(values)
         return Evaluation(values, self.epochs, self.seconds, self.network)
 
     def outcome(self, end: Epoch | Exception) -> Evaluation | TrialError:
@@ -516,10 +517,11 @@ def _numbers(measures: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _refuse_nan(values: Mapping[str, float], where: str = "") -> None:
+def _require_finite(values: Mapping[str, float], where: str = "") -> None:
     for name, value in values.items():
-        if value != value:
-            raise TrialError("nan", f"the objective {name} is not a number{where}")
+        if not math.isfinite(value):
+            found = "is not a number" if math.isnan(value) else "is infinite"
+            raise TrialError("nan", f"the objective {name} {found}{where}")
 
 
 def _memory_or_error(error: Exception) -> TrialError:

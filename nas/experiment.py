@@ -231,7 +231,7 @@ class Retries(_Section):
 
     Args:
         error: A component raised an error.
-        nan: The training diverged, or an objective is not a number.
+        nan: The training diverged, or an objective is no finite number.
         out_of_memory: The memory was not enough; the trial has its device to itself when it is run again.
         time_limit: The trial took longer than `execution.time_limit`.
         lost_worker: The worker process died.

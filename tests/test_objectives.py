@@ -14,6 +14,8 @@ from nas.experiment import Training, excess
 from nas.modality import ModalitySpec, Task
 from nas.network import build
 from nas.objectives import Context
+from nas.objectives.accuracy import Accuracy
+from nas.objectives.parameters import Parameters
 from nas.registry import create, load_plugins
 from nas.space import Architecture
 from nas.sparse import SparseLinear
@@ -236,6 +238,24 @@ def test_an_objective_that_is_not_a_number_fails_the_trial_as_nan(dataset, evalu
     dataset.splits["validation"] = TensorSplit(broken, split.labels, split.masks)
     with pytest.raises(TrialError, match="the objective accuracy is not a number") as caught:
         evaluate()
+    assert caught.value.kind == "nan"
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [(float("nan"), "not a number"), (float("inf"), "infinite"), (-float("inf"), "infinite")],
+)
+def test_a_figure_that_is_not_finite_fails_the_trial_and_before_it_where_it_is_known_then(
+    evaluate, monkeypatch, value, what
+):
+    monkeypatch.setattr(Accuracy, "__call__", lambda self, context: value)
+    with pytest.raises(TrialError, match=f"the objective accuracy is {what}") as caught:
+        evaluate()
+    assert caught.value.kind == "nan"
+    monkeypatch.setattr(Parameters, "__call__", lambda self, context: value)
+    monkeypatch.setattr("nas.evaluation.train", lambda *args: pytest.fail("it was trained"))
+    with pytest.raises(TrialError, match=f"the objective parameters is {what}") as caught:
+        evaluate(constraints={"parameters": "<= 10"}, on_measured=lambda cheap: pytest.fail("it was told of"))
     assert caught.value.kind == "nan"
 
 

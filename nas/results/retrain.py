@@ -86,7 +86,7 @@ class Trainer:
             understand: Find out what the network rests on, too.
 
         Raises:
-            TrialError: The training fails, or an objective is not a number on the test split.
+            TrialError: The training fails, or an objective is no finite number on the test split.
         """
         evaluation = self.evaluator(architecture, seed)
         network = evaluation.network
