@@ -111,6 +111,12 @@ def test_the_connector_computes_its_formula() -> None:
     assert [part.shape[1] for part in mixed] == [6, 10]
 
 
+@pytest.mark.parametrize("layers", [0, -1, 1.5, None])
+def test_a_connector_without_layers_is_refused(layers: Any) -> None:
+    with pytest.raises(ValueError, match=f"layers must be a whole number of at least 1, not {layers}"):
+        nas.create("connector", "small_world", dims=[4, 4], layers=layers)
+
+
 @pytest.mark.parametrize("settings", [{}, {"topology": {"segmented": {"k": 4, "across": 0.5}}}])
 def test_the_fusion_is_one_masked_product_without_a_bias(settings: dict[str, Any]) -> None:
     dims = [6, 10]

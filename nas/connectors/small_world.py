@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.checks import check_positive
 from nas.registry import register
 from nas.seeds import derive
 from nas.space import Component, Float, Int
@@ -27,6 +28,9 @@ class SmallWorldConnector(nn.Module):
         rewiring: Rule that changes the edges in training, given likewise; each layer has its own.
         dropout: Share of the units that are dropped from each residual during training.
         seed: Seed of the wiring; each layer has its own wiring.
+
+    Raises:
+        ValueError: `layers` is below 1, or the topology cannot wire so many units.
     """
 
     domains = {
@@ -46,6 +50,7 @@ class SmallWorldConnector(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_positive("layers", layers)
         self.dims = list(dims)
         self.dropout = dropout
         width = sum(dims)
