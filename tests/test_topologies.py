@@ -252,6 +252,15 @@ def test_kleinberg_contacts_fall_off_with_the_distance_to_the_power_of_r(r: floa
     assert stats.chisquare(found, wanted / wanted.sum() * np.sum(found)).pvalue > 0.01
 
 
+def test_the_one_unit_opposite_is_as_likely_a_kleinberg_contact_as_any_other() -> None:
+    counts = np.zeros(151)
+    for seed in range(60):
+        edges = create("topology", "kleinberg", k=4, r=0).edges(300, 300, seed=seed)
+        around = (edges.target - edges.source) % 300
+        counts += np.bincount(np.minimum(around, 300 - around), minlength=151) / 2
+    assert counts[150] == pytest.approx(counts[100:150].mean() / 2, rel=0.25)  # two units at each distance
+
+
 def test_barabasi_albert_has_the_degree_distribution_of_networkx() -> None:
     ours, theirs = np.zeros(600, dtype=int), np.zeros(600, dtype=int)
     for seed in range(6):

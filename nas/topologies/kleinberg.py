@@ -17,7 +17,7 @@ from nas.topologies._topology import check_degree, segment_sizes
 @register("topology", "kleinberg")
 @dataclass(frozen=True)
 class Kleinberg:
-    """A ring lattice plus one long-range contact per unit, at distance d with probability ∝ d^(−r).
+    """A ring lattice plus one long contact per unit, each unit at distance d with probability ∝ d^(−r).
 
     Kleinberg (2000) on a ring instead of a grid: r = 0 draws contacts uniformly, r = 1 is the
     navigable case, larger r stays local. Distances run along the ring of all units, beyond the
@@ -54,7 +54,9 @@ class Kleinberg:
         if not distances.size:
             return undirected(in_features, one, other)
         rng = np.random.default_rng(seed)
-        cumulative = np.cumsum((distances / distances[0]) ** -float(self.r))
+        odds = (distances / distances[0]) ** -float(self.r)
+        odds[2 * distances == in_features] /= 2  # one unit stands opposite, not two
+        cumulative = np.cumsum(odds)
 
         def draw(starts: Ends) -> Ends:
             shares = rng.random(starts.size) * cumulative[-1]
