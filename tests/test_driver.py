@@ -4,18 +4,22 @@ import json
 from collections import defaultdict
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nas.errors import TrialError
 from nas.experiment import Experiment, Retries, Stop
 from nas.modality import ModalitySpec, Task
 from nas.registry import create
-from nas.results.records import COMPLETE, FAILED, REJECTED, TUNED, WAITING
+from nas.results.records import COMPLETE, FAILED, REJECTED, TUNED, WAITING, History, Record
 from nas.results.run_directory import RunDirectory
 from nas.search.driver import EXHAUSTED, drive
 from nas.search.executors import Completed, Failed, Measured, Progress
 from nas.search.groups import Groups
 from nas.search.proposals import Proposals
+from nas.search.stopping import stands_still
 from nas.search.study import Study
+from nas.space import Architecture
 from nas.space.assemble import assemble
 
 OBJECTIVES = {"accuracy": "maximize", "parameters": "minimize"}
@@ -309,6 +313,24 @@ def test_a_search_whose_constraints_reject_everything_ends_and_says_which(study,
     assert events(study, "stopped")[0]["reason"] == reason
 
 
+def test_constraints_that_exclude_each_other_are_counted_one_by_one(study, monkeypatch):
+    monkeypatch.setattr("nas.search.stopping.REJECTIONS", 5)
+    study.constraints = {"sparsity": ">= 0.5", "parameters": "<= 10"}
+
+    def sized(parameters):
+        def attempt(job):
+            yield Measured(
+                job.number, {"parameters": parameters, "sparsity": 0.1 if parameters < 10 else 0.9}
+            )
+            yield Failed(job.number, TrialError("constraint", "not both"), 0.1)
+
+        return [attempt]
+
+    reason = search(study, Scripted({key: sized(5 if key < 2 else 50) for key in range(5)}), trials=5)
+    said = "parameters was <= 10 in 2 of them; sparsity was >= 0.5 in 3 of them"
+    assert reason == f"constraints rejected 5 trials in a row: {said}"
+
+
 def test_a_search_that_has_used_up_its_space_ends_and_says_so(study):
     encoders = {"image": {"cnn": {"width": 8}}, "text": {"attention": {"embedding": 16}}}
     tree = {"encoders": encoders, "connector": "none", "fusion": "concat", "head": "linear"}
@@ -352,6 +374,35 @@ def test_a_search_ends_when_the_front_stands_still(study):
     reason = search(study, Scripted(attempts), trials=8, stop=Stop(stagnation=3))
     assert reason == "none of the last 3 trials has improved the front"
     assert len(study.records) == 7
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from([COMPLETE, FAILED])), max_size=12
+    )
+)
+def test_the_front_stands_still_where_every_late_trial_was_reached_before(rows):
+    objectives = {"one": "minimize", "other": "minimize"}
+    records = [
+        Record(
+            number,
+            0,
+            Architecture({"dim": number}),
+            state,
+            0,
+            told=number,
+            values={"one": one, "other": other} if state == COMPLETE else {},
+        )
+        for number, (one, other, state) in enumerate(rows)
+    ]
+    grown = [
+        state == COMPLETE
+        and not any(a <= one and b <= other for a, b, past in rows[:number] if past == COMPLETE)
+        for number, (one, other, state) in enumerate(rows)
+    ]
+    for trials in range(1, len(rows) + 2):
+        still = len(rows) >= trials and not any(grown[-trials:])
+        assert stands_still(History(records, objectives), trials) is still
 
 
 def test_what_a_trial_exceeds_stands_on_it_in_the_database(study):

@@ -1,7 +1,8 @@
 """When a whole search ends before it has its trials."""
 
+import numpy as np
+
 from nas.experiment import Stop
-from nas.results.dominance import non_dominated
 from nas.results.records import COMPLETE, REJECTED, History, Record
 
 REJECTIONS = 300
@@ -21,24 +22,24 @@ def reason_to_stop(stop: Stop, history: History, seconds: float) -> str | None:
         trained = sum(len(record.metrics) for record in history.records)
         if trained >= stop.epochs:
             return f"it has trained {trained} epochs"
-    if stop.stagnation is not None and stagnation(history) >= stop.stagnation:
+    if stop.stagnation is not None and stands_still(history, stop.stagnation):
         return f"none of the last {stop.stagnation} trials has improved the front"
     return _rejected_too_often(history)
 
 
-def stagnation(history: History) -> int:
-    """Finished trials since one improved the front: was dominated by none before it, nor equal to one."""
+def stands_still(history: History, trials: int) -> bool:
+    """Whether none of the last so many finished trials has improved the front.
+
+    One improves it that none before it dominates, nor equals.
+    """
     finished = _by_told(history)
-    front: list[tuple[float, ...]] = []
-    last = 0
-    for position, record in enumerate(finished, start=1):
-        if record.state != COMPLETE:
-            continue
-        losses = history.losses(record.values)
-        if losses not in front and non_dominated([*front, losses])[-1]:
-            front = [one for one in front if non_dominated([one, losses])[0]] + [losses]
-            last = position
-    return len(finished) - last
+    if len(finished) < trials:
+        return False
+    losses = np.array([history.losses(record.values) for record in finished])
+    return not any(
+        finished[place].state == COMPLETE and not (losses[:place] <= losses[place]).all(1).any()
+        for place in range(len(finished) - trials, len(finished))
+    )
 
 
 def _rejected_too_often(history: History) -> str | None:
@@ -49,9 +50,10 @@ def _rejected_too_often(history: History) -> str | None:
     last = told[-REJECTIONS:]
     if len(last) < REJECTIONS or any(record.state != REJECTED for record in last):
         return None
-    names = {name for record in last for name, value in history.excesses(record.cheap).items() if value > 0}
-    least = (f"{name} was {history.constraints[name]} in none of them" for name in sorted(names))
-    return f"constraints rejected {REJECTIONS} trials in a row: {'; '.join(least)}"
+    excesses = [history.excesses(record.cheap) for record in last]
+    kept = {name: sum(each[name] <= 0 for each in excesses) for name in sorted(history.constraints)}
+    said = (f"{name} was {history.constraints[name]} in {kept[name] or 'none'} of them" for name in kept)
+    return f"constraints rejected {REJECTIONS} trials in a row: {'; '.join(said)}"
 
 
 def _by_told(history: History) -> list[Record]:
