@@ -26,7 +26,6 @@ NO_RETRIES: Mapping[str, int] = MappingProxyType({})
 NO_STOP = Stop()
 # Of a group, these say nothing about the single trial: it runs again, and that costs it no retry.
 SHARED_FAILURES = {"lost_worker", "time_limit", "out_of_memory"}
-SECOND = 2  # attempt, which a group whose worker was lost makes together; whatever fails then runs alone
 
 
 def drive(
@@ -103,7 +102,7 @@ class _Session:
         self._retried: dict[tuple[int, ...], list[Record]] = {}
         self._failures: dict[int, Counter[str]] = {}
         self._alone: set[int] = set()
-        self._attempts: dict[int, int] = {}
+        self._failed_attempts: Counter[int] = Counter()
         self._running: set[int] = set()
         self._together: dict[int, tuple[int, ...]] = {}
         self._kept = keep_front_weights(study, run)
@@ -201,9 +200,11 @@ class _Session:
             self.study.fail(number, error, seconds)
             (self.run.trial(number) / CHECKPOINT).unlink(missing_ok=True)
         else:
-            self._attempts[number] = attempt = self._attempts.get(number, 1) + 1
-            again = together if error.kind == "lost_worker" and attempt == SECOND else (number,)
-            self._retried.setdefault(again, []).append(self.study.retry(number, error, attempt))
+            self._failed_attempts[number] += 1
+            failed = self._failed_attempts[number]
+            # A group that lost its worker is tried once more together, and then one by one.
+            again = together if error.kind == "lost_worker" and failed == 1 else (number,)
+            self._retried.setdefault(again, []).append(self.study.retry(number, error, failed + 1))
 
     def end(self) -> None:
         """Stop the executor and leave the run as it is resumed."""
