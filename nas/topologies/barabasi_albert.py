@@ -21,7 +21,9 @@ class BarabasiAlbert:
 
     It grows from a star of `m + 1` units. The order of arrival is a random one, so that the hubs,
     which are the first to come, fall into no segment in particular; segments change nothing else.
-    The links are drawn as positions in the list of all ends so far (Batagelj & Brandes 2005).
+    The links are drawn as positions in the list of all ends so far (Batagelj & Brandes 2005), those of
+    many units at once; links that a unit has twice are drawn again, also where it copies one that is
+    drawn again itself. So with m above 1 the oldest few units are linked a little less by the rule.
 
     Args:
         m: Links of each new unit, at least 1.
