@@ -15,7 +15,7 @@ from searches import wait_until, write_search
 from test_local_executor import answered, architecture, run_all
 
 from nas.datasets import load_dataset
-from nas.errors import KeyPathError
+from nas.errors import KeyPathError, TrialError
 from nas.experiment import Execution, load_experiment
 from nas.registry import create, require_plugins
 from nas.results.run_directory import RunDirectory
@@ -152,6 +152,34 @@ def test_all_that_is_submitted_waits_for_its_actors_at_once(open_executor, tmp_p
     )
     assert all(group.trial for group in groups)
     assert not any(group.started for group in groups)
+
+
+@pytest.mark.usefixtures("cluster")  # settles Ray before it is imported
+def test_the_place_of_a_group_is_free_once_the_driver_has_heard_how_it_ended():
+    """Else a driver that looks in between would ask for the next trial before it is told of this one."""
+    from nas.search.executors._tune import Desk
+
+    desk, error = Desk(), TrialError("error", "it failed")
+    one, other = Failed(0, error, 1.0), Failed(1, error, 1.0)
+    desk.submit([Job(0, 1, architecture("good"), Path())])
+    desk.submit([Job(1, 1, architecture("good"), Path())])
+    first, second = desk.groups
+    first.jobs.clear()
+    desk.end(first, one)
+    assert desk.taken == 2
+    assert desk.wait(0) == [one]
+    assert desk.taken == 1
+    desk.end(second, other)  # its job has not begun
+    assert desk.wait(0) == [other]
+    assert desk.taken == 1
+
+
+def test_a_cluster_that_has_shrunk_has_no_room(open_executor, tmp_path):
+    executor = open_executor(cpus_per_trial=0.5)
+    for number in range(2):
+        executor.submit([Job(number, 1, architecture("good"), tmp_path / str(number))])
+    executor._places = 1
+    assert executor.room == 0
 
 
 def test_a_job_that_takes_too_long_fails_and_the_rest_of_its_group_runs(open_executor, tmp_path):

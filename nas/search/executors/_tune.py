@@ -87,6 +87,7 @@ class Desk:
         self.groups: list[Group] = []
         self.submitted: list[Group] = []
         self.reports: list[Report] = []
+        self.taken = 0  # places of groups, until the driver has heard how they ended
         self.kept: dict[int, tune.Checkpoint | None] = dict(kept)
         self.driver_rests = False
         self.closed = False
@@ -103,6 +104,7 @@ class Desk:
             group = Group(list(jobs))
             self.groups.append(group)
             self.submitted.append(group)
+            self.taken += 1
             self.changed.notify_all()
 
     def wait(self, seconds: float) -> list[Report]:
@@ -112,6 +114,7 @@ class Desk:
             self.changed.notify_all()
             self.changed.wait_for(lambda: self.reports or self.error, seconds)
             self.driver_rests = False
+            self.taken = len(self.groups)
             reports, self.reports = self.reports, []
             return reports
 
@@ -157,10 +160,11 @@ class Desk:
             self.error = error
             self.changed.notify_all()
 
-    def end(self, group: Group) -> None:
-        """A group has ended; the jobs in it that had not begun are run again."""
+    def end(self, group: Group, *reports: Report) -> None:
+        """A group has ended, as the reports say; the jobs in it that had not begun are run again."""
         with self.changed:
             self.groups.remove(group)
+            self.report(*reports)
             if rest := [job for job in group.jobs if job.number not in group.begun]:
                 self.submit(rest)
 
@@ -227,9 +231,10 @@ class StudyScheduler(FIFOScheduler):
         ended = [one.number for one in reports if isinstance(one, Completed | Failed)]
         group.begun |= {number for kind, numbers, *_ in messages if kind == "started" for number in numbers}
         group.jobs = [job for job in group.jobs if job.number not in ended]
-        if not group.jobs:
-            self.desk.end(group)
-        self.desk.report(*reports)
+        if group.jobs:
+            self.desk.report(*reports)
+        else:
+            self.desk.end(group, *reports)
         waiting = [one.number for one in reports if isinstance(one, Progress) and one.waits]
         if waiting:
             group.actor.answer.remote(self.desk.answers(group, waiting))
@@ -245,8 +250,7 @@ class StudyScheduler(FIFOScheduler):
         lost = [job.number for job in group.jobs if job.number in group.begun] or [group.jobs[0].number]
         group.begun |= set(lost)  # no message tells of what has begun since the last step
         self.desk.kept |= dict.fromkeys(lost, trial.checkpoint)
-        self.desk.end(group)
-        self.desk.report(*(Failed(number, error, seconds) for number in lost))
+        self.desk.end(group, *(Failed(number, error, seconds) for number in lost))
 
     def _group(self, trial: Trial) -> Group:
         return next(group for group in self.desk.groups if group.trial is trial)

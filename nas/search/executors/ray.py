@@ -84,7 +84,7 @@ class RayExecutor:
         if time.monotonic() - self._counted > COUNT_EVERY_SECONDS:
             self._counted = time.monotonic()
             self._places = max(1, _places(self._execution.cpus_per_trial, self._execution.gpus_per_trial))
-        return (self._asked or self._places) - len(self._desk.groups)
+        return max(0, (self._asked or self._places) - self._desk.taken)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Hand a group of jobs to Tune."""
