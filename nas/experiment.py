@@ -25,6 +25,7 @@ from nas.registry import available, load_entry_points, load_plugins
 from nas.space.assemble import ADD_ONS
 
 Direction = Literal["maximize", "minimize"]
+SHOWN = 60  # characters of a value, in a message
 
 
 def _selection(value: Any) -> Any:
@@ -355,13 +356,17 @@ class Experiment(_Section):
         return self.model_dump(mode="json")
 
     def difference(self, other: "Experiment") -> str | None:
-        """Key path of the first thing that makes `other` another search; None where it is the same.
+        """The first thing that makes `other` another search, its key path first; None where it is the same.
 
         Where trials run and how many there are may change from one session to the next, and so may the
         space, with the plugins that it needs.
         """
         mine, theirs = (_comparable(experiment) for experiment in (self, other))
-        return next((key for key in mine | theirs if mine.get(key) != theirs.get(key)), None)
+        for key in mine | theirs:
+            there, here = (side.get(key, "nothing") for side in (mine, theirs))
+            if there != here:
+                return f"{key} differs ({_in_short(there)} there, {_in_short(here)} here)"
+        return None
 
 
 def excess(value: float, bound: str) -> float:
@@ -520,6 +525,10 @@ def _keys_at(path: Sequence[str]) -> list[str]:
     for key in path:
         model = model.model_fields[key].annotation
     return list(model.model_fields)
+
+
+def _in_short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _comparable(experiment: Experiment) -> dict[str, str]:

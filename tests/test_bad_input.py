@@ -447,9 +447,13 @@ def test_a_second_start_without_resume(refused, started):
 @pytest.mark.parametrize(
     ("override", "difference"),
     [
-        ("search.seed=1", "search.seed differs"),
-        ("objectives={accuracy: maximize}", "objectives differs"),
-        ("constraints={parameters: '<= 5'}", "constraints.parameters differs"),
+        ("search.seed=1", "search.seed differs (0 there, 1 here)"),
+        (
+            "objectives={accuracy: maximize}",
+            'objectives differs ({"accuracy": "maximize", "parameters": "minimize"} there, '
+            '{"accuracy": "maximize"} here)',
+        ),
+        ("constraints={parameters: '<= 5'}", 'constraints.parameters differs (nothing there, "<= 5" here)'),
     ],
 )
 def test_a_run_directory_of_another_experiment(refused, started, override, difference, resume):

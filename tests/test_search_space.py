@@ -134,7 +134,7 @@ def test_the_size_of_a_conditional_space():
     [
         ({"dim": 17}, "dim: 17 is not within 16…64 step 16"),
         ({"dim": True}, "dim: True is not within"),
-        ({"head": {"mlp": {}}}, "head: .* is none of linear"),
+        ({"head": {"mlp": {}}}, "head: 'mlp' is none of linear"),
         ({"head": "linear"}, "head: 'linear' is none of linear"),
         ({"fusion": {}}, "fusion: .* is none of early, late"),
         ({"fusion": {"early": {"hidden": 16}}}, "fusion.early: dropout missing here or there"),

@@ -130,7 +130,7 @@ def _check_run(run: "RunDirectory", setup: "Setup", resume: bool) -> None:
     difference = stored.difference(setup.experiment)
     if difference is not None:
         raise RequestError(
-            f"{run.path} holds a run of another experiment: {difference} differs; "
+            f"{run.path} holds a run of another experiment: {difference}; "
             "choose another folder with --run-dir"
         )
     if not resume:

@@ -436,7 +436,7 @@ def _agree(study: optuna.Study, experiment: Experiment) -> None:
         study.set_user_attr("experiment", experiment.to_data())
     elif difference := Experiment.model_validate(known).difference(experiment):
         raise RequestError(
-            f"the database holds a study {experiment.name!r} of another experiment: {difference} differs; "
+            f"the database holds a study {experiment.name!r} of another experiment: {difference}; "
             "choose another name, or another search.storage"
         )
 

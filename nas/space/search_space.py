@@ -272,7 +272,7 @@ def _follow(node: Node, value: Any, path: str, found: dict[str, tuple[Domain, Va
         case Select(_, options):
             name = next(iter(value)) if isinstance(value, Mapping) and len(value) == 1 else ""
             if name not in options:
-                raise ValueError(f"{path}: {value!r} is none of {', '.join(options)}")
+                raise ValueError(f"{path}: {name or value!r} is none of {', '.join(options)}")
             if len(options) > 1:
                 found[path] = (node.domain, name)
             _follow(options[name], value[name], _join(path, name), found)
