@@ -50,15 +50,12 @@ def candidates(
     k: int,
     segments: Sequence[int] | None,
     seed: int,
-    *,
-    loops: bool = False,
 ) -> Candidates:
     """Candidates of a layer in which every output unit has `k` sources.
 
     The lattice of output unit o is `⌊o·n_in/n_out⌋ + j − ⌊k/2⌋` modulo `n_in`, j < k; that of a square
-    layer leaves out the unit itself and reaches one further, unless `loops` are asked for. With
-    segments it runs inside the segment of the unit, which has fewer sources if its segment has
-    fewer units.
+    layer leaves out the unit itself and reaches one further. With segments it runs inside the segment
+    of the unit, which has fewer sources if its segment has fewer units.
 
     Args:
         out_features: Number of output units.
@@ -66,14 +63,13 @@ def candidates(
         k: Sources of each output unit.
         segments: Sizes of the segments of a square layer, or `None`.
         seed: Seed of the random sources and of the permutation.
-        loops: Whether a unit of a square layer may be its own source.
 
     Raises:
         ValueError: A side has no units, there are fewer than `k` inputs to choose from, or the
             segments do not divide the units of a square layer.
     """
     check_size("fan_in_small_world", out_features, in_features)
-    skip_self = out_features == in_features and not loops
+    skip_self = out_features == in_features
     if k > in_features - skip_self:
         most = in_features - skip_self
         raise ValueError(

@@ -1,6 +1,6 @@
 """`Edges`: the value that every topology returns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,15 +28,8 @@ class Edges:
     source: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        target, source = _whole("target", self.target), _whole("source", self.source)
-        if target.ndim != 1 or target.shape != source.shape:
-            raise ValueError(f"target {target.shape} and source {source.shape} must be equally long lists")
-        for name, ends, units in (
-            ("target", target, self.out_features),
-            ("source", source, self.in_features),
-        ):
-            if ends.size and (ends.min() < 0 or ends.max() >= units):
-                raise ValueError(f"{name} {ends.min()}…{ends.max()} is not within the {units} units")
+        units = {"target": self.out_features, "source": self.in_features}
+        target, source = _ends(units, self.target, self.source)
         flat = target * self.in_features + source
         if flat.size and (np.diff(flat) <= 0).any():
             order = np.argsort(flat, kind="stable")
@@ -50,9 +43,16 @@ class Edges:
 
     @classmethod
     def undirected(cls, units: int, one: ArrayLike, other: ArrayLike) -> "Edges":
-        """Both directions of the undirected edges `one[e] – other[e]` between `units` units."""
-        one, other = np.asarray(one, dtype=np.int64), np.asarray(other, dtype=np.int64)
-        return cls(units, units, np.concatenate([one, other]), np.concatenate([other, one]))
+        """Both directions of the undirected edges `one[e] – other[e]` between `units` units.
+
+        Raises:
+            ValueError: A unit does not exist, a pair is given twice or joins a unit to itself.
+        """
+        one, other = _ends({"one": units, "other": units}, one, other)
+        keys = np.concatenate([one * units + other, other * units + one])
+        keys.sort()  # which costs less than ordering the edges
+        target = keys // max(units, 1)
+        return cls(units, units, target, keys - target * units)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -97,11 +97,18 @@ class Edges:
         return counts / max(len(self), 1)
 
 
-def _whole(name: str, ends: ArrayLike) -> NDArray[np.int64]:
-    found = np.asarray(ends)
-    if found.size and found.dtype.kind not in "iu":
-        raise ValueError(f"{name} must hold whole numbers, not {found.dtype}")
-    return found.astype(np.int64, copy=False)
+def _ends(units: Mapping[str, int], *given: ArrayLike) -> list[NDArray[np.int64]]:
+    """Both ends of the edges as they are given, where they are units; `units` numbers those of each side."""
+    found = [np.asarray(ends) for ends in given]
+    if found[0].ndim != 1 or found[0].shape != found[1].shape:
+        shapes = " and ".join(f"{name} {ends.shape}" for name, ends in zip(units, found, strict=True))
+        raise ValueError(f"{shapes} must be equally long lists")
+    for (name, count), ends in zip(units.items(), found, strict=True):
+        if ends.size and ends.dtype.kind not in "iu":
+            raise ValueError(f"{name} must hold whole numbers, not {ends.dtype}")
+        if ends.size and (ends.min() < 0 or ends.max() >= count):
+            raise ValueError(f"{name} {ends.min()}…{ends.max()} is not within the {count} units")
+    return [ends.astype(np.int64, copy=False) for ends in found]
 
 
 def check_segments(segments: Sequence[int], out_features: int, in_features: int) -> None:

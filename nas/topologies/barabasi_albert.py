@@ -10,7 +10,7 @@ from nas.checks import check_positive
 from nas.registry import register
 from nas.space.domains import Int
 from nas.topologies._edges import Edges
-from nas.topologies._graphs import Ends, undirected
+from nas.topologies._graphs import Ends
 from nas.topologies._topology import check_degree, segment_sizes
 
 
@@ -49,7 +49,7 @@ class BarabasiAlbert:
         rng = np.random.default_rng(seed)
         newer, older = _grow(in_features, self.m, rng)
         unit = rng.permutation(in_features)
-        return undirected(in_features, unit[newer], unit[older])
+        return Edges.undirected(in_features, unit[newer], unit[older])
 
 
 def _grow(units: int, m: int, rng: np.random.Generator) -> tuple[Ends, Ends]:

@@ -9,7 +9,7 @@ import numpy as np
 from nas.registry import register
 from nas.space.domains import Float
 from nas.topologies._edges import Edges, check_segments
-from nas.topologies._graphs import distinct, pairs_of, undirected
+from nas.topologies._graphs import distinct, pairs_of
 from nas.topologies._topology import check_density, check_size
 
 
@@ -49,6 +49,6 @@ class ErdosRenyi:
         if out_features == in_features:
             pairs = in_features * (in_features - 1) // 2
             count = min(max(round(self.density * positions / 2), 1), pairs)
-            return undirected(in_features, *pairs_of(distinct(pairs, count, rng), in_features))
+            return Edges.undirected(in_features, *pairs_of(distinct(pairs, count, rng), in_features))
         keys = distinct(positions, max(round(self.density * positions), 1), rng)
         return Edges(out_features, in_features, keys // in_features, keys % in_features)

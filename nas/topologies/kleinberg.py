@@ -10,7 +10,7 @@ from nas.checks import check_even, check_not_negative
 from nas.registry import register
 from nas.space.domains import Float, Int
 from nas.topologies._edges import Edges
-from nas.topologies._graphs import Ends, add_ends, lattice, undirected
+from nas.topologies._graphs import Ends, add_ends, lattice
 from nas.topologies._topology import check_degree, segment_sizes
 
 
@@ -52,7 +52,7 @@ class Kleinberg:
         one, other = lattice(sizes, self.k)
         distances = np.arange(self.k // 2 + 1, in_features // 2 + 1)
         if not distances.size:
-            return undirected(in_features, one, other)
+            return Edges.undirected(in_features, one, other)
         rng = np.random.default_rng(seed)
         odds = (distances / distances[0]) ** -float(self.r)
         odds[2 * distances == in_features] /= 2  # one unit stands opposite, not two
@@ -64,4 +64,4 @@ class Kleinberg:
             signs = rng.choice([-1, 1], size=starts.size)
             return np.asarray((starts + signs * steps) % in_features)
 
-        return undirected(in_features, *add_ends(one, other, np.arange(in_features), in_features, draw))
+        return Edges.undirected(in_features, *add_ends(one, other, np.arange(in_features), in_features, draw))

@@ -10,7 +10,7 @@ from nas.checks import check_even, check_share
 from nas.registry import register
 from nas.space.domains import Float, Int
 from nas.topologies._edges import Edges
-from nas.topologies._graphs import add_ends, lattice, undirected, uniform_ends
+from nas.topologies._graphs import add_ends, lattice, uniform_ends
 from nas.topologies._topology import check_degree, segment_sizes
 
 
@@ -52,4 +52,4 @@ class NewmanWatts:
         one, other = lattice(sizes, self.k)
         starts = one[rng.random(len(one)) < self.beta]
         ends = add_ends(one, other, starts, in_features, lambda from_: uniform_ends(from_, in_features, rng))
-        return undirected(in_features, *ends)
+        return Edges.undirected(in_features, *ends)

@@ -8,7 +8,7 @@ from nas.checks import check_even
 from nas.registry import register
 from nas.space.domains import Int
 from nas.topologies._edges import Edges
-from nas.topologies._graphs import lattice, undirected
+from nas.topologies._graphs import lattice
 from nas.topologies._topology import check_degree, segment_sizes
 
 
@@ -40,4 +40,4 @@ class Ring:
         """Edges of the square layer: `k` per unit."""
         sizes = segment_sizes("ring", out_features, in_features, segments)
         check_degree("ring", self.k, in_features)
-        return undirected(in_features, *lattice(sizes, self.k))
+        return Edges.undirected(in_features, *lattice(sizes, self.k))

@@ -10,7 +10,7 @@ from nas.checks import check_even, check_share
 from nas.registry import register
 from nas.space.domains import Float, Int
 from nas.topologies._edges import Edges
-from nas.topologies._graphs import Ends, distinct, lattice, undirected
+from nas.topologies._graphs import Ends, distinct, lattice
 from nas.topologies._topology import check_degree, segment_sizes
 
 
@@ -56,7 +56,7 @@ class Segmented:
         inside = distinct(len(one), len(one) - count, rng)
         cross = _cross_pairs(before, count, rng)
         one, other = np.concatenate([one[inside], cross[0]]), np.concatenate([other[inside], cross[1]])
-        return undirected(in_features, one, other)
+        return Edges.undirected(in_features, one, other)
 
 
 def _cross_pairs(before: Ends, count: int, rng: np.random.Generator) -> tuple[Ends, Ends]:

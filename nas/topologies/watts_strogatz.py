@@ -10,7 +10,7 @@ from nas.checks import check_even, check_share
 from nas.registry import register
 from nas.space.domains import Float, Int
 from nas.topologies._edges import Edges
-from nas.topologies._graphs import lattice, move_ends, undirected
+from nas.topologies._graphs import lattice, move_ends
 from nas.topologies._topology import check_degree, segment_sizes
 
 
@@ -51,4 +51,4 @@ class WattsStrogatz:
         rng = np.random.default_rng(seed)
         one, other = lattice(sizes, self.k)
         other = move_ends(one, other, rng.random(len(one)) < self.beta, in_features, rng)
-        return undirected(in_features, one, other)
+        return Edges.undirected(in_features, one, other)
