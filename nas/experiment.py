@@ -24,6 +24,8 @@ from nas.errors import KeyPathError, RequestError, near_misses
 from nas.registry import available, load_entry_points, load_plugins
 from nas.space.assemble import ADD_ONS
 
+LEAST_RESOURCE = 1e-4  # of a processor or a GPU
+
 Direction = Literal["maximize", "minimize"]
 SHOWN = 60  # characters of a value, in a message
 
@@ -72,6 +74,18 @@ def _storage(value: str) -> str:
 def _switch(value: Any) -> Any:
     """YAML reads `off` as false."""
     return "off" if value is False else value
+
+
+def _resource(value: float) -> float:
+    if 0 < value < LEAST_RESOURCE:
+        raise ValueError(f"should be at least {LEAST_RESOURCE}, which is the least that Ray divides by")
+    return value
+
+
+def _gpus(value: float) -> float:
+    if value > 1 and value % 1:
+        raise ValueError("give a share of one GPU, at most 1, or a whole number of GPUs")
+    return _resource(value)
 
 
 Population = Annotated[Literal["auto", "off"] | Annotated[int, Field(ge=2)], BeforeValidator(_switch)]
@@ -260,7 +274,8 @@ class Execution(_Section):
         address: (`ray`) `local` starts Ray on this machine; `auto` finds the cluster that this machine is
             part of; else the address of a cluster, `HOST` or `HOST:PORT`.
         cpus_per_trial: (`ray`) Cores that a trial is given.
-        gpus_per_trial: (`ray`) GPUs that a trial is given; 0.25 puts four trials on a GPU.
+        gpus_per_trial: (`ray`) GPUs that a trial is given, a share of one or a whole number; 0.25 puts four
+            trials on a GPU.
         max_concurrent: (`ray`) As `workers`, where a cluster shall grow to hold so many.
         checkpoint_every: Epochs after which a trial keeps its state, to go on from there should its worker or
             the driver die; 0 for never. With `ray` it is kept in `storage`.
@@ -276,8 +291,8 @@ class Execution(_Section):
     workers_per_gpu: int = Field(1, ge=1)
     devices: Literal["auto"] | Annotated[list[Device], Field(min_length=1)] = "auto"
     address: str = "local"
-    cpus_per_trial: float = Field(1.0, gt=0)
-    gpus_per_trial: float = Field(0.0, ge=0)
+    cpus_per_trial: Annotated[float, AfterValidator(_resource)] = Field(1.0, gt=0)
+    gpus_per_trial: Annotated[float, AfterValidator(_gpus)] = Field(0.0, ge=0)
     max_concurrent: int | None = Field(None, ge=1)
     checkpoint_every: int = Field(0, ge=0)
     storage: str | None = None
@@ -434,11 +449,20 @@ def _validate(document: Document) -> Experiment:
     if isinstance(plugins, list) and all(isinstance(path, str) for path in plugins):
         data["plugins"] = [str((folder / path).resolve()) for path in plugins]
     data["data"] = _data_source(data["data"], folder, data.get("plugins") or [])
+    data["execution"] = _located_storage(data.get("execution"), folder)
     data = {key: value for key, value in data.items() if value is not None}
     try:
         return Experiment.model_validate(data)
     except ValidationError as error:
         raise _explain(error) from None
+
+
+def _located_storage(execution: Any, folder: Path) -> Any:
+    """The section with `storage`, where it is a folder and no URL, relative to the experiment's folder."""
+    storage = execution.get("storage") if isinstance(execution, dict) else None
+    if not isinstance(storage, str) or not storage or "://" in storage:
+        return execution
+    return execution | {"storage": str((folder / Path(storage).expanduser()).absolute())}
 
 
 def _data_source(data: Any, folder: Path, plugins: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 from searches import SEARCH, TRIALS
 
-from nas.errors import TrialError
+from nas.errors import KeyPathError, TrialError
 from nas.results.records import COMPLETE, FAILED, RUNNING, History, Record
 from nas.search.__main__ import main
 from nas.search.display import _course
@@ -201,6 +202,15 @@ def test_a_person_is_told_what_an_executor_has_to_say_and_a_program_is_not(
     monkeypatch.setattr("nas.search.executors.open_executor", lambda *_: Full())
     assert main([*finished, "--set", "search.trials=99", *options]) == 0
     assert (Full.notice in capsys.readouterr().out) == told
+
+
+def test_what_an_executor_refuses_is_refused_with_the_file_in_which_it_stands(finished, monkeypatch, capsys):
+    def refuse(*_):
+        raise KeyPathError(("execution", "devices", "0"), "'7' is no GPU of this machine")
+
+    monkeypatch.setattr("nas.search.executors.open_executor", refuse)
+    assert main([*finished, "--set", "search.trials=99"]) == 2
+    assert re.search(r"/toy\.yaml:\d+: execution\.devices\.0: '7' is no GPU", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(3.2, "3 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])

@@ -356,6 +356,36 @@ def test_what_belongs_to_another_backend_is_refused(write_experiment):
         load_experiment(write_experiment(execution={"gpus_per_trial": 0.25}))
 
 
+def test_a_folder_for_the_states_of_ray_is_relative_to_the_experiment_and_a_url_is_not(write_experiment):
+    for given, placed in (
+        ("states", lambda folder: str(folder / "states")),
+        ("/mnt/nfs/nas", lambda folder: "/mnt/nfs/nas"),
+        ("~/states", lambda folder: str(Path.home() / "states")),
+        ("s3://bucket/nas", lambda folder: "s3://bucket/nas"),
+    ):
+        file = write_experiment(execution={"backend": "ray", "storage": given})
+        assert load_experiment(file)[0].execution.storage == placed(file.parent)
+
+
+@pytest.mark.parametrize(
+    ("execution", "reason"),
+    [
+        (
+            {"cpus_per_trial": 1e-5},
+            "execution.cpus_per_trial: 1e-05 is not allowed: .* 0.0001",
+        ),
+        (
+            {"gpus_per_trial": 1e-5},
+            "execution.gpus_per_trial: 1e-05 is not allowed: .* 0.0001",
+        ),
+        ({"gpus_per_trial": 1.5}, "execution.gpus_per_trial: 1.5 is not allowed: give a share of one GPU"),
+    ],
+)
+def test_what_ray_cannot_divide_is_refused(write_experiment, execution, reason):
+    with pytest.raises(nas.RequestError, match=reason):
+        load_experiment(write_experiment(execution={"backend": "ray"} | execution))
+
+
 def test_a_device_is_an_index_or_a_uuid(write_experiment):
     experiment = load_experiment(write_experiment(execution={"devices": [1, "GPU-5ebe9f43"]}))[0]
     assert experiment.execution.devices == ["1", "GPU-5ebe9f43"]

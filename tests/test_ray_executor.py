@@ -404,9 +404,27 @@ def test_an_address_at_which_nothing_answers_is_refused_at_once(monkeypatch):
         assert _answering(f"127.0.0.1:{port}") == f"127.0.0.1:{port}"
         monkeypatch.setattr("nas.search.executors.ray.PORT", port)
         assert _answering("localhost") == f"localhost:{port}"
-    for wrong, reason in ((f"127.0.0.1:{port}", "refused"), ("", "HOST:PORT"), ("127.0.0.1:x", "Port")):
+    client = f"ray://127.0.0.1:{port}"
+    for wrong, reason in (
+        (f"127.0.0.1:{port}", "refused"),
+        ("", "HOST:PORT"),
+        (client, "HOST:PORT"),
+        ("127.0.0.1:x", "Port"),
+    ):
         with pytest.raises(KeyPathError, match=f"execution.address: '{wrong}' is no Ray cluster: .*{reason}"):
             _connect(wrong)
+
+
+def test_a_machine_without_a_cluster_says_how_to_have_one(monkeypatch):
+    import ray
+
+    def find_none(*_, **__):
+        raise ConnectionError("Could not find any running Ray instance. Please specify the one.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", find_none)
+    with pytest.raises(KeyPathError, match=r"none runs on this machine; start one .*HOST:PORT$"):
+        _connect("auto")
 
 
 def test_a_cluster_that_refuses_its_driver_may_want_a_token(monkeypatch):
@@ -439,6 +457,17 @@ def without_times(reports):
 def test_a_trial_that_no_node_has_room_for_is_refused(open_executor):
     with pytest.raises(KeyPathError, match=r"execution: no node has 64 CPUs and 0 GPUs"):
         open_executor(cpus_per_trial=64)
+
+
+def test_a_machine_does_not_grow(open_executor):
+    with pytest.raises(KeyPathError, match=r"execution: no node has 64 CPUs and 0 GPUs"):
+        open_executor(address="local", cpus_per_trial=64, max_concurrent=2)
+
+
+def test_a_storage_that_cannot_be_written_is_refused(open_executor, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(KeyPathError, match=r"execution.storage: '.*file' cannot be written: .*directory"):
+        open_executor(storage=str(tmp_path / "file"))
 
 
 def test_a_storage_that_cannot_be_read_is_refused(open_executor):

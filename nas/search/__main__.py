@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.cli import DONE, INTERRUPTED, Parser, positive, run_command
-from nas.errors import RequestError, disk_is_full
+from nas.errors import KeyPathError, RequestError, disk_is_full
 
 if TYPE_CHECKING:
     import argparse
@@ -186,7 +186,10 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
     display = make_display(shown, study, trials)
     try:
         if study.unfinished() or study.budgeted < trials or study.proposals.last(study.history):
-            executor = open_executor(experiment, setup.dataset, run.path)
+            try:
+                executor = open_executor(experiment, setup.dataset, run.path)
+            except KeyPathError as error:
+                raise setup.document.error(error) from None
             if executor.notice and shown is None:
                 print(executor.notice)
             with Logbook(study, setup.loggers, experiment) as logbook, display, stop:

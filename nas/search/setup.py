@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from nas.datasets import Dataset, Split, load_dataset
 from nas.datasets.folds import folds
+from nas.documents import Document
 from nas.errors import KeyPathError, RequestError, near_misses
 from nas.experiment import SETTINGS_OF_TASKS, Execution, Experiment, Training, as_written, load_experiment
 from nas.modality import TASKS, Task
@@ -42,6 +43,7 @@ class Setup:
         pruner: Stops trials early.
         loggers: Are told of the search.
         warnings: Installed plugins that failed to import, and what the dataset has left out.
+        document: The file that the experiment was read from, which places errors.
     """
 
     experiment: Experiment
@@ -51,6 +53,7 @@ class Setup:
     pruner: Any
     loggers: Sequence[Logger]
     warnings: Sequence[str]
+    document: Document
 
 
 def prepare(file: Path, overrides: Sequence[str]) -> Setup:
@@ -62,15 +65,15 @@ def prepare(file: Path, overrides: Sequence[str]) -> Setup:
     experiment, document = load_experiment(file, overrides)
     warnings = [str(failure) for failure in load_entry_points()]
     try:
-        return _prepare(experiment, document.source(("space",)).parent, warnings)
+        return _prepare(experiment, document, warnings)
     except KeyPathError as error:
         raise document.error(KeyPathError(as_written(error.path, document), error.message)) from None
     except RequestError as error:
         raise RequestError(f"{document.file}: {error}") from None
 
 
-def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup:
-    """Check what the experiment names; `folder` is where relative paths in its space start."""
+def _prepare(experiment: Experiment, document: Document, warnings: list[str]) -> Setup:
+    """Check what the experiment names."""
     _load_plugins(experiment.plugins)
     _check_objectives(experiment)
     if experiment.search.storage and experiment.search.inheritance:
@@ -89,7 +92,8 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
     divided = _folds(experiment, dataset)
     try:
         without = _add_ons_left_out(experiment.training, dataset.task)
-        space = locate_files(assemble(experiment.space, dataset.modalities, without), folder)
+        space = assemble(experiment.space, dataset.modalities, without)
+        space = locate_files(space, document.source(("space",)).parent)
         check_encoders(space, dataset.modalities)
     except KeyPathError as error:
         raise KeyPathError(("space", *error.path), error.message) from None
@@ -115,7 +119,7 @@ def _prepare(experiment: Experiment, folder: Path, warnings: list[str]) -> Setup
         _exact(experiment, dataset),
     )
     warnings = [*warnings, *getattr(dataset, "notes", ()), *_without_effect(experiment)]
-    return Setup(resolved, dataset, space, proposals, pruner, loggers, warnings)
+    return Setup(resolved, dataset, space, proposals, pruner, loggers, warnings, document)
 
 
 def _folds(experiment: Experiment, dataset: Dataset) -> list[dict[str, Split]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from nas.errors import KeyPathError
+from nas.errors import KeyPathError, disk_is_full
 from nas.experiment import Experiment
 from nas.search.executors import Job, Report
 
@@ -68,12 +68,22 @@ class RayExecutor:
             name = f"{experiment.name}-{hashlib.sha256(str(storage.resolve()).encode()).hexdigest()[:8]}"
             kept = _tune.left_behind(where, name) if execution.checkpoint_every else {}
             self._desk = _tune.Desk(kept)
-            self._tuner = _tune.tuner(self._desk, experiment, dataset, where, name)
+            self._tuner = self._open_tuner(experiment, dataset, where, name)
         except BaseException:
             self._leave()
             raise
         self._loop = threading.Thread(target=self._fit, name="tune", daemon=True)
         self._loop.start()
+
+    def _open_tuner(self, experiment: Experiment, dataset: Any, where: str, name: str) -> Any:
+        from nas.search.executors import _tune
+
+        try:
+            return _tune.tuner(self._desk, experiment, dataset, where, name)
+        except (OSError, ValueError) as error:
+            if disk_is_full(error):
+                raise
+            raise KeyPathError(("execution", "storage"), f"{where!r} cannot be written: {error}") from None
 
     @property
     def room(self) -> int:
@@ -126,11 +136,12 @@ class RayExecutor:
     def _count_places(self) -> int:
         cpus, gpus = self._execution.cpus_per_trial, self._execution.gpus_per_trial
         places = _places(cpus, gpus)
-        if not places and not self._execution.max_concurrent:
+        grows = self._execution.max_concurrent and self._execution.address != "local"
+        if not places and not grows:
             raise KeyPathError(
                 ("execution",),
                 f"no node has {cpus:g} CPUs and {gpus:g} GPUs for a trial; lower cpus_per_trial or "
-                "gpus_per_trial, or give max_concurrent where nodes will be added",
+                "gpus_per_trial, or give max_concurrent where nodes will be added to a cluster",
             )
         return places
 
@@ -164,6 +175,8 @@ def _connect(address: str) -> tuple[bool, str | None]:
         where = _answering(address)
         context = ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
     except (OSError, ValueError, RuntimeError) as error:
+        if "Could not find any running Ray instance" in str(error):
+            error = ValueError("none runs on this machine; start one (`ray start --head`), or give HOST:PORT")
         answered = isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError)
         token = "; set RAY_AUTH_MODE=token here too where the cluster has a token" if answered else ""
         raise KeyPathError(
@@ -193,11 +206,11 @@ def _answering(address: str) -> str:
         OSError: Nothing answers there.
         ValueError: It is no address.
     """
-    if address in ("local", "auto") or "://" in address:
+    if address in ("local", "auto"):
         return address
     parts = urlsplit(f"//{address}")
-    if not parts.hostname:
-        raise ValueError("give local, auto or HOST:PORT")
+    if not parts.hostname or "://" in address:
+        raise ValueError("give local, auto, HOST or HOST:PORT")
     host, port = parts.hostname, parts.port or PORT
     socket.create_connection((host, port), CONNECT_SECONDS).close()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
