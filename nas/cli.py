@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from nas.errors import RequestError
+from nas.registry import is_plugin
 
 DONE, OUR_FAILURE, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -68,16 +69,24 @@ def run_command(command: Callable[[Sequence[str] | None], int], argv: Sequence[s
         return DONE
     except OSError as error:
         if error.errno not in REFUSALS:
-            return _our_failure()
+            return _unexpected(error)
         place = f"{error.filename}: " if error.filename else ""
         print(f"error: {place}{error.strerror}; {REFUSALS[error.errno]}", file=sys.stderr)
         return WRONG_REQUEST
-    except Exception:
-        return _our_failure()
+    except Exception as error:
+        return _unexpected(error)
 
 
-def _our_failure() -> int:
-    """Say so of the exception that is being handled."""
+def _unexpected(error: Exception) -> int:
+    """Say of an exception that nobody has expected whose it is: a plugin's, or ours."""
+    frames = traceback.walk_tb(error.__traceback__)
+    theirs = [(frame, line) for frame, line in frames if is_plugin(str(frame.f_globals.get("__name__")))]
+    if theirs:
+        frame, line = theirs[-1]
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        place = f"{frame.f_code.co_filename}:{line}: the plugin has failed"
+        print(f"error: {place}: {what}; mend it, and continue a search with --resume", file=sys.stderr)
+        return WRONG_REQUEST
     traceback.print_exc()
     print("This is a failure of nas, not of your request; please report it.", file=sys.stderr)
     return OUR_FAILURE

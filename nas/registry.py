@@ -334,6 +334,12 @@ def _import_built_ins(kind: str) -> None:
             raise
 
 
+def is_plugin(module: str) -> bool:
+    """Whether a module, by its name, has registered a component and is none of this package."""
+    registered = (component for components in _components.values() for component in components.values())
+    return any(component.__module__ == module and not _is_built_in(component) for component in registered)
+
+
 def _is_built_in(component: type) -> bool:
     return component.__module__.startswith("nas.")
 

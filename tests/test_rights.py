@@ -13,8 +13,19 @@ import pytest
 from searches import ENVIRONMENT
 
 from nas.cli import run_command
+from nas.registry import create, load_plugins
 from nas.results.run_directory import RunDirectory
 from nas.results.stored import read_history
+
+CLUELESS = """import nas
+
+
+@nas.register("sampler", "clueless")
+class Clueless:
+    def propose(self, space, history, seed):
+        if space is None:
+            raise RuntimeError("no idea\\nat all")
+"""
 
 # Runs commands one after another, and prints what each has said and returned.
 COMMANDS = """
@@ -108,6 +119,15 @@ def test_what_the_system_refuses_a_command_is_one_line(capsys, number, expected)
 
     assert run_command(refused) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_what_goes_wrong_in_a_plugin_is_the_plugins_and_one_line_says_where(capsys, tmp_path):
+    plugin = tmp_path / "clueless.py"
+    plugin.write_text(CLUELESS)
+    assert not load_plugins([plugin])
+    assert run_command(lambda argv: create("sampler", "clueless").propose(None, None, 0)) == 2
+    said = f"error: {plugin}:8: the plugin has failed: RuntimeError: no idea at all; mend it, and continue a "
+    assert capsys.readouterr().err == f"{said}search with --resume\n"
 
 
 def test_what_else_the_system_says_is_a_failure_of_ours(capsys):
