@@ -82,6 +82,12 @@ def test_a_pruner_keeps_the_front_for_its_share_of_the_epochs(bench, name, least
     assert np.mean(shares) < most_epochs
 
 
+@pytest.mark.parametrize("none", ["trials", "workers"])
+def test_a_search_without_trials_or_workers_is_refused_by_name(bench, none):
+    with pytest.raises(ValueError, match=f"{none} must be a whole number of at least 1, not 0"):
+        found(bench, **{none: 0})
+
+
 def test_replicates_take_the_seeds_of_the_table_in_turn(bench):
     history = found(bench, trials=12, seeds=bench.seeds).history
     for candidate in history.candidates:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.bench.table import SmallWorldBench
+from nas.checks import check_positive
 from nas.experiment import Direction
 from nas.results.records import COMPLETE, PRUNED, RUNNING, History, Record
 from nas.search.proposals import Proposals
@@ -55,11 +56,16 @@ def simulate(
         seeds: As `search.seeds` of an experiment.
         racing: As `search.racing` of an experiment.
 
+    Raises:
+        ValueError: There is no trial, or no worker.
+
     >>> from nas.registry import create
     >>> found = simulate(SmallWorldBench.load(), create("sampler", "random"), trials=20)
     >>> len(found.history.records)
     20
     """
+    check_positive("trials", trials)
+    check_positive("workers", workers)
     proposals = Proposals(bench.space, sampler, seed, seeds=seeds, racing=racing, exact=bench.known)
     return _Clock(bench, proposals, pruner, trials).run(workers)
 
