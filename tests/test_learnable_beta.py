@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -319,6 +320,23 @@ def test_a_state_decides_whether_its_layer_searches(
     names = [[name for name, _ in one.named_parameters()] for one in (other, layer)]
     assert names[0] == names[1]  # by their order an optimiser's state finds them
     other(x).sum().backward()
+
+
+@pytest.mark.parametrize("beta", [0, 1, -0.1, math.nan, "low", None])
+def test_a_search_that_cannot_begin_anew_goes_on(beta: Any) -> None:
+    layer = layer_of(BETA, torch.float32)
+    x = torch.randn(4, 16)
+    before = layer(x)
+    with pytest.raises(ValueError, match=f"beta must .*{beta}"):
+        layer.restart(beta, seed=1)
+    assert layer.searching
+    assert torch.equal(layer(x), before)
+
+
+@pytest.mark.parametrize("progress", [-0.1, 1.1, math.nan, "half", None])
+def test_a_progress_that_is_no_share_is_refused(progress: Any) -> None:
+    with pytest.raises(ValueError, match=f"progress must be a number between 0 and 1, not .*{progress}"):
+        layer_of(BETA, torch.float32).anneal(progress)
 
 
 def test_an_ordinary_layer_has_no_beta_and_loads_into_a_learnable_one() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas.checks import check_share
 from nas.sparse._layout import Layout
 from nas.topologies import Edges
 from nas.topologies._alternatives import Alternatives
@@ -57,8 +58,7 @@ class Relaxation(nn.Module):
 
     def anneal(self, progress: float) -> None:
         """Set the temperature that belongs to a point of the search, 0 to 1."""
-        if not 0 <= progress <= 1:
-            raise ValueError(f"progress must be a number between 0 and 1, not {progress!r}")
+        check_share("progress", progress)
         self.temperature.fill_(float(np.interp(progress, *ANNEALING)))
 
     def chosen(self, logits: Tensor) -> Tensor:

@@ -198,9 +198,10 @@ class SparseLinear(nn.Module):
         assert self.topology is not None
         edges, found = _edges(self.topology, self.out_features, self.in_features, self.segments, seed)
         assert found is not None
+        shares = found.starting_at(beta)
         self.relaxation = None
         self.set_edges(edges, self.weight.new_empty(len(edges)))
-        self._search(found, found.starting_at(beta))
+        self._search(found, shares)
         self.reset_parameters()
 
     def _search(self, found: Alternatives, shares: Shares) -> None:
