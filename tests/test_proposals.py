@@ -335,6 +335,25 @@ def test_what_does_not_suit_a_population_has_no_siblings():
     assert parents == {32, 64}
 
 
+def test_races_that_fail_again_and_again_do_not_use_up_those_of_other_networks():
+    proposals = Proposals(SPACE, create("sampler", "random"), 6, racing=0.5)
+    first, *others = search(proposals, 16)
+    records = [replace(first, values={"accuracy": 0.0, "parameters": 1.0}), *others]
+    raced = []
+    while len(raced) < 20:
+        number = len(records)
+        proposal = proposals.next(History(tuple(records), OBJECTIVES))
+        record = Record(number, number, proposal.architecture, COMPLETE, number, proposal.origin, told=number)
+        if proposal.origin.operator == "race":
+            raced.append(proposal.architecture)
+        if proposal.architecture == first.architecture:
+            record = replace(record, state=FAILED, failure=("nan", ""))
+        else:
+            record = replace(record, values=measured(record.architecture, number))
+        records.append(record)
+    assert 1 <= raced.count(first.architecture) <= 5
+
+
 def test_races_come_in_bursts_where_groups_fill():
     records = searched(
         Proposals(FUSIBLE, create("sampler", "random"), 5, racing=0.4, groups=Groups(4, True)), 90

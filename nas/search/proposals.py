@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nas.results.belonging import belonging
-from nas.results.records import FAILED, RUNNING, TUNED, Candidate, History, Origin, Record
+from nas.results.records import RUNNING, TUNED, Candidate, History, Origin, Record
 from nas.search.groups import Groups
 from nas.search.growing import Grown
 from nas.search.samplers._variation import neighbour
@@ -209,13 +209,13 @@ class Proposals:
         candidates = [c for c in history.candidates if c.records[0].origin.operator != TUNED]
         if not candidates:
             return None
-        asked = Counter(record.architecture for record in history.records if record.state != FAILED)
+        asked = Counter(record.architecture for record in history.records)
         odds = belonging(history, derive(self.seed, len(history.records), "race"))
         front = {member.number for member in history.front()}
 
         def doubt(candidate: Candidate) -> float:
             # Whatever stands on the front by one training may have come there by luck, and hide others;
-            # and the doubt about a mean falls with the trainings, those under way included.
+            # and the doubt about a mean falls with the trainings, those under way and failed ones included.
             odd, trainings = odds[candidate.number], asked[candidate.architecture]
             luck = MOST_DOUBT / trainings if candidate.number in front else 0.0
             return (odd * (1 - odd) + 1e-3 * odd + luck) / trainings
