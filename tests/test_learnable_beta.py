@@ -339,6 +339,14 @@ def test_a_progress_that_is_no_share_is_refused(progress: Any) -> None:
         layer_of(BETA, torch.float32).anneal(progress)
 
 
+@pytest.mark.parametrize("lost", ["share_logits", "relaxation.sources", "relaxation.temperature"])
+def test_a_state_that_has_lost_a_part_of_its_search_is_refused(lost: str) -> None:
+    state = layer_of(BETA, torch.float32).state_dict()
+    del state[lost]
+    with pytest.raises(RuntimeError, match=f"Missing key.*{lost}"):
+        layer_of(BETA, torch.float32).load_state_dict(state)
+
+
 def test_an_ordinary_layer_has_no_beta_and_loads_into_a_learnable_one() -> None:
     plain = SparseLinear(16, 16, {"ring": {"k": 4}})
     assert plain.beta is None

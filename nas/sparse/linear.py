@@ -357,7 +357,7 @@ class SparseLinear(nn.Module):
         except ValueError as error:
             error_msgs.append(f"{prefix.rstrip('.') or 'the layer'}: {error}")
             return
-        self._take_over_search(state_dict, prefix)
+        self._take_over_search(state_dict, prefix, missing_keys)
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
@@ -371,9 +371,14 @@ class SparseLinear(nn.Module):
             raise ValueError("its edges must be ordered by target and then by source")
         self.set_edges(edges, weight)
 
-    def _take_over_search(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
+    def _take_over_search(
+        self, state_dict: Mapping[str, Tensor], prefix: str, missing_keys: list[str]
+    ) -> None:
         """Search, or not, as the layer of a state_dict does."""
         names = {name: f"{prefix}relaxation.{name}" for name in Relaxation.buffer_names}
+        if not state_dict.keys().isdisjoint(names.values()):
+            whole = [prefix + "share_logits", *names.values()]
+            missing_keys += [key for key in whole if key not in state_dict]
         logits = state_dict.get(prefix + "share_logits")
         if logits is not None:
             logits = torch.empty_like(logits, device=self.weight.device, dtype=self.weight.dtype)
