@@ -415,6 +415,18 @@ def test_an_address_at_which_nothing_answers_is_refused_at_once(monkeypatch):
             _connect(wrong)
 
 
+def test_where_the_environment_says_that_a_cluster_is_something_has_to_answer(monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        assert _answering("auto") == os.environ["RAY_ADDRESS"]
+        assert _answering("local") == "local"
+    with pytest.raises(KeyPathError, match=r"execution.address: 'auto' is no Ray cluster: .*refused"):
+        _connect("auto")
+
+
 def test_a_machine_without_a_cluster_says_how_to_have_one(monkeypatch):
     import ray
 

@@ -206,6 +206,8 @@ def _answering(address: str) -> str:
         OSError: Nothing answers there.
         ValueError: It is no address.
     """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", address)  # as Ray does, but see whether it answers
     if address in ("local", "auto"):
         return address
     parts = urlsplit(f"//{address}")
