@@ -229,6 +229,15 @@ class Unused(Odd):
         return x
 
 
+class Padded(Odd):
+    def __init__(self, dims) -> None:
+        super().__init__(dims)
+        self.embedding = nn.Embedding(2, dims[0], padding_idx=0)
+
+    def change(self, x):
+        return x + self.embedding((x[:, 0] > 0).long())
+
+
 class Noisy(Odd):
     def change(self, x):
         return x + torch.randn_like(x) if self.training else x
@@ -244,7 +253,11 @@ class Looking(Odd):
         return x if float(x.detach().sum()) > 1e9 else 2 * x
 
 
-@pytest.mark.parametrize("component", [Normed, Unused], ids=["running means", "a parameter without use"])
+@pytest.mark.parametrize(
+    "component",
+    [Normed, Unused, Padded],
+    ids=["running means", "a parameter without use", "padding that learns nothing"],
+)
 def test_what_a_network_keeps_beside_its_weights_is_as_alone(dataset, splits, component):
     nas.register("fusion", "odd")(component)
     trees = [architecture(fusion="odd")] * 3

@@ -45,7 +45,10 @@ class Call:
 
 
 class _Replaced(TorchFunctionMode):
-    """Hands every active dropout to `drop`; layouts in memory, which `vmap` does not know, are left alone."""
+    """Hands every active dropout to `drop`, and makes up for what `vmap` does not know.
+
+    Layouts in memory are left alone, and padding learns nothing.
+    """
 
     def drop(self, x: Tensor, p: float) -> Tensor:
         raise NotImplementedError
@@ -57,9 +60,19 @@ class _Replaced(TorchFunctionMode):
         if func in (F.dropout, torch.dropout):
             x, p, training = _arguments(func, args, given)
             return self.drop(x, p) if training else x
+        if func is F.embedding:
+            return _embedded(*args, **given)
         if func is Tensor.contiguous:
             given.pop("memory_format", None)
         return func(*args, **given)
+
+
+def _embedded(
+    ids: Tensor, weight: Tensor, padding_idx: int | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
+    """`F.embedding`; mapped over, it keeps the gradient from the padding of the first member alone."""
+    rows = F.embedding(ids, weight, None, *args, **kwargs)
+    return rows if padding_idx is None else torch.where((ids == padding_idx)[..., None], rows.detach(), rows)
 
 
 def _arguments(func: Any, args: Sequence[Any], given: dict[str, Any]) -> tuple[Tensor, float, bool]:
