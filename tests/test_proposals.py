@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nas.errors import RequestError
 from nas.modality import ModalitySpec, Task
 from nas.network import identity, outline
 from nas.registry import create
@@ -106,6 +107,15 @@ def test_every_point_of_a_finite_space_is_listed_once():
 def test_a_space_with_a_real_number_has_no_list_of_its_points():
     with pytest.raises(ValueError, match="real number"):
         SearchSpace(Group({"rate": Float(0, 1)})).points()
+
+
+def test_a_sampler_that_proposes_no_architecture_is_refused_with_what_it_gave():
+    class Empty:
+        def propose(self, space, history, seed):
+            return None
+
+    with pytest.raises(RequestError, match="Empty.propose gave None; a sampler returns an architecture"):
+        search(Proposals(SPACE, Empty(), 1), 1)
 
 
 def test_what_failed_is_not_tried_again():

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from nas.errors import RequestError
 from nas.results.belonging import belonging
 from nas.results.records import RUNNING, TUNED, Candidate, History, Origin, Record
 from nas.search.groups import Groups
@@ -253,7 +254,13 @@ class Proposals:
     def _propose(self, history: History, seed: int) -> Proposal:
         if hasattr(self.sampler, "breed"):
             return Proposal(*self.sampler.breed(self.space, history, seed))
-        return Proposal(self.sampler.propose(self.space, history, seed), Origin())
+        architecture = self.sampler.propose(self.space, history, seed)
+        if not isinstance(architecture, Architecture):
+            raise RequestError(
+                f"{type(self.sampler).__name__}.propose gave {architecture!r}; a sampler returns an "
+                "architecture of the space, as space.sample(rng) does"
+            )
+        return Proposal(architecture, Origin())
 
     def _sample_unseen(self, seen: Seen, rng: np.random.Generator) -> Architecture | None:
         samples = (self.space.sample(rng) for _ in range(SAMPLES))
