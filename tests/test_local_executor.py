@@ -335,6 +335,16 @@ def test_workers_that_cannot_start_end_the_search_with_the_cause(tmp_path, monke
         executor.close()
 
 
+def test_a_memory_limit_that_no_worker_can_keep_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "START_ATTEMPTS", 1)
+    executor = LocalExecutor({}, [Share(1)], tmp_path / "workers.log", memory_limit=0.001)
+    try:
+        with pytest.raises(KeyPathError, match=r"execution.memory_limit: .* more than 0.001 GB before"):
+            run_all_submitted(executor)
+    finally:
+        executor.close()
+
+
 def test_the_cores_are_divided_among_the_workers(monkeypatch):
     monkeypatch.setattr(local, "_visible_gpus", list)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))

@@ -359,6 +359,15 @@ def test_a_job_that_takes_too_much_memory_fails_as_such_and_the_next_one_runs(op
     assert isinstance(completed, Completed)
 
 
+def test_a_worker_that_is_too_large_before_its_first_job_fails_it_as_such(open_executor, tmp_path):
+    executor = open_executor(memory_limit=0.01)
+    [failed] = ended(run_all(executor, [Job(0, 1, architecture("good"), tmp_path / "0")]))
+    assert (failed.error.kind, failed.error.message) == (
+        "out_of_memory",
+        "its worker took more than 0.01 GB",
+    )
+
+
 @pytest.mark.parametrize(
     ("mode", "url", "notice"),
     [

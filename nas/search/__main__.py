@@ -186,10 +186,7 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
     display = make_display(shown, study, trials)
     try:
         if study.unfinished() or study.budgeted < trials or study.proposals.last(study.history):
-            try:
-                executor = open_executor(experiment, setup.dataset, run.path)
-            except KeyPathError as error:
-                raise setup.document.error(error) from None
+            executor = open_executor(experiment, setup.dataset, run.path)
             if executor.notice and shown is None:
                 print(executor.notice)
             with Logbook(study, setup.loggers, experiment) as logbook, display, stop:
@@ -212,6 +209,8 @@ def _drive(setup: "Setup", run: "RunDirectory", shown: str | None, command: str)
         keep_front_weights(study, run)
         write_report(run)
         display.conclude(run, reason)
+    except KeyPathError as error:
+        raise setup.document.error(error) from None
     except Exception as error:
         if not disk_is_full(error):
             raise

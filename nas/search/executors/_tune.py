@@ -344,9 +344,9 @@ class Trials(tune.Trainable):
         _import_plugins(parts["plugins"], self._folder / "plugins")
         dataset = ray.get(parts["dataset"])  # after its plugin, of which its class may be
         device = "cuda" if ray.get_gpu_ids() else "cpu"
-        watch_memory(parts["memory_limit"], lambda: self._line.end(_too_large(parts["memory_limit"])))
         self._evaluator = prepare(parts["experiment"], parts["threads"], device, dataset)
         self._begin(config)
+        watch_memory(parts["memory_limit"], lambda: self._line.end(_too_large(parts["memory_limit"])))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin with another group."""

@@ -205,6 +205,11 @@ class LocalExecutor:
         if not worker.ready:
             self._deaths_at_start += 1
             if self._deaths_at_start >= START_ATTEMPTS:
+                if worker.process.exitcode == TOO_LARGE:
+                    raise KeyPathError(
+                        ("execution", "memory_limit"),
+                        f"workers take more than {self._memory_limit:g} GB before any trial; raise it",
+                    )
                 raise RuntimeError(f"workers die before they are ready ({cause}); see {self._log}")
         replacement.waiting = worker.waiting
         error = TrialError("lost_worker", f"the worker process died: {cause}")
