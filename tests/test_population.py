@@ -230,12 +230,17 @@ class Unused(Odd):
 
 
 class Padded(Odd):
-    def __init__(self, dims) -> None:
-        super().__init__(dims)
+    def __init__(self, dims, strength: float = 1.0) -> None:
+        super().__init__(dims, strength)
         self.embedding = nn.Embedding(2, dims[0], padding_idx=0)
 
     def change(self, x):
         return x + self.embedding((x[:, 0] > 0).long())
+
+
+class Forgetful(Padded):
+    def change(self, x):  # `vmap` knows nothing of padding, and what looks after it sees `F.embedding` alone
+        return x + torch.embedding(self.embedding.weight, (x[:, 0] > 0).long(), 0)
 
 
 class Noisy(Odd):
@@ -274,9 +279,10 @@ def test_what_a_network_keeps_beside_its_weights_is_as_alone(dataset, splits, co
     [
         (Noisy, (1.0, 1.0, 1.0), "random"),
         (Scaled, (1.0, 1.5, 1.0), "batched, they compute something else than alone"),
+        (Forgetful, (1.0, 1.0, 1.0), "batched, they learn something else than alone"),
         (Looking, (1.0, 1.0, 1.0), "RuntimeError"),
     ],
-    ids=["draws of its own", "a value that is no tensor", "a look at the data"],
+    ids=["draws of its own", "a value that is no tensor", "a gradient of its own", "a look at the data"],
 )
 def test_what_cannot_be_batched_is_refused_and_nothing_has_changed(
     dataset, splits, component, strengths, reason

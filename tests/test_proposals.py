@@ -114,7 +114,7 @@ def test_a_sampler_that_proposes_no_architecture_is_refused_with_what_it_gave():
         def propose(self, space, history, seed):
             return None
 
-    with pytest.raises(RequestError, match="Empty.propose gave None; a sampler returns an architecture"):
+    with pytest.raises(RequestError, match=r"Empty\.propose gave None; a sampler returns an architecture"):
         search(Proposals(SPACE, Empty(), 1), 1)
 
 

@@ -39,7 +39,7 @@ TOLERANCE = {
     "float32": 1e-3,
     "tf32": 1e-2,
     "bfloat16": 1e-1,
-}  # of a member's outputs, in units of the largest
+}  # of a member's outputs and of its gradient, in units of the largest
 
 
 class UnfitError(Exception):
@@ -296,7 +296,7 @@ class _Population:
         first = (number - 1) * self.courses[0].steps_per_epoch
         for step, indices in enumerate(zip(*orders, strict=True), start=first):
             batch = _divided(training.batch(torch.cat(indices)).to(self.device), len(indices))
-            loss, gradient = self._gradient(batch, self._noise(len(indices[0])))
+            _, loss, gradient = self._gradient(batch, self._noise(len(indices[0])))
             self.optimizer.step(self.stacked.weights, gradient, self.rates[step])
             total += loss * len(indices[0])
         self.stacked.hand_back([course.network for course in self.courses])
@@ -348,12 +348,13 @@ class _Population:
             rows.append(torch.cat([part.flatten() for part in parts]))
         return torch.stack(rows)
 
-    def _gradient(self, batch: Batch, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The loss `(P,)` of every member on its batch, and its gradient by its weights `(P, N)`."""
+    def _gradient(self, batch: Batch, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs `(P, B, out_dim)` and loss `(P,)` on a batch, and the gradient by the weights `(P, N)`."""
         leaves = self.stacked.leaves()
-        loss = self._loss(self.stacked.outputs(leaves, batch, noise), batch.labels)
+        outputs = self.stacked.outputs(leaves, batch, noise)
+        loss = self._loss(outputs, batch.labels)
         gradients = torch.autograd.grad(loss.sum(), list(leaves.values()))
-        return loss.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], 1)
+        return outputs.detach(), loss.detach(), torch.cat([part.flatten(1) for part in gradients], 1)
 
     def _loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The loss of every member, `(P,)`; at once for all that have the same criterion."""
@@ -377,31 +378,28 @@ class _Population:
             for place, call in enumerate(self._calls[size])
         ]
 
+    @torch.no_grad()
     def _noted(self, course: _Course, size: int) -> Noted:
         """The dropouts of a member alone for a batch of some size, from a generator of their own."""
         noted = Noted(torch.Generator(self.device).manual_seed(0))
-        self._alone(course.network, size, noted)
+        self._alone(course.network, _copied(course.network), size, noted)
         return noted
 
-    @torch.no_grad()
-    def _alone(self, network: Network, size: int, noted: Noted) -> Tensor:
-        """Outputs of a network in training, which stays as it is."""
-        copied = {name: tensor.clone() for name, tensor in tensors(network).items()}
+    def _alone(self, network: Network, own: dict[str, Tensor], size: int, noted: Noted) -> Tensor:
+        """Outputs of a network in training with tensors of its own; it stays as it is."""
         batch = _reshaped(self._sample, lambda values: values[:size])
         training = network.training
         network.train()
         try:
             with noted:
-                return outputs_of(
-                    lambda *given: functional_call(network, copied, given), batch, self.precision
-                )
+                return outputs_of(lambda *given: functional_call(network, own, given), batch, self.precision)
         finally:
             network.train(training)
 
     def _learned(self) -> list[str]:
         """Names of the parameters that get a gradient; the optimiser leaves the others as they are."""
         network = self.courses[0].network
-        copied = {name: tensor.clone() for name, tensor in tensors(network).items()}
+        copied = _copied(network)
         names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
         leaves = [copied[name].requires_grad_() for name in names]
         sample = self._sample
@@ -411,12 +409,12 @@ class _Population:
         return [name for name, gradient in zip(names, gradients, strict=True) if gradient is not None]
 
     def _prove(self) -> None:
-        """Compare the outputs of every member with those of its row, dropout included."""
+        """Compare outputs and gradient of every member with those of its row, dropout included."""
         size = len(self._sample.labels)
         alone, noise = [], []
         for course in self.courses:
             noted = Noted(torch.Generator(self.device).manual_seed(0))
-            alone.append(self._alone(course.network, size, noted))
+            alone.append(self._outputs_and_gradient(course, size, noted))
             course.dropouts = tuple(call.p for call in noted.calls)
             noise.append(noted.noise)
         if len({len(course.dropouts) for course in self.courses}) > 1:
@@ -425,14 +423,21 @@ class _Population:
         sample = _reshaped(self._sample, lambda values: values.expand(count, *values.shape))
         played = [torch.stack(own) for own in zip(*noise, strict=True)]
         constants = copy.deepcopy(self.stacked.constants)  # the network may change them
-        together = self.stacked.outputs(self.stacked.leaves(), sample, played).detach()
-        self._gradient(sample, played)
+        outputs, _, gradient = self._gradient(sample, played)
         self.stacked.constants = constants
-        tolerance = TOLERANCE[self.precision]
-        for one, other in zip(alone, together, strict=True):
-            scale = float(one.abs().nan_to_num(0, 0, 0).max())
-            if not torch.allclose(one, other, tolerance, tolerance * scale, equal_nan=True):
+        for row, (own_outputs, own_gradient) in enumerate(alone):
+            if not _alike(own_outputs, outputs[row], TOLERANCE[self.precision]):
                 raise UnfitError("batched, they compute something else than alone")
+            if not _alike(own_gradient, gradient[row], TOLERANCE[self.precision]):
+                raise UnfitError("batched, they learn something else than alone")
+
+    def _outputs_and_gradient(self, course: _Course, size: int, noted: Noted) -> tuple[Tensor, Tensor]:
+        """Outputs of a member alone on the sample, and the gradient of its loss by what it learns, `(N,)`."""
+        own = _copied(course.network)
+        leaves = [own[name].requires_grad_() for name in self.stacked.learned]
+        outputs = self._alone(course.network, own, size, noted)
+        gradients = torch.autograd.grad(course.criterion(outputs, self._sample.labels), leaves)
+        return outputs.detach(), torch.cat([part.flatten() for part in gradients])
 
 
 class _AdamW:
@@ -472,6 +477,15 @@ class _AdamW:
         """Go on with some rows."""
         self.mean, self.square = self.mean[rows], self.square[rows]
         self.weight_decay, self.gradient_clip = self.weight_decay[rows], self.gradient_clip[rows]
+
+
+def _copied(network: Network) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors(network).items()}
+
+
+def _alike(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    scale = float(one.abs().nan_to_num(0, 0, 0).max())
+    return torch.allclose(one, other, tolerance, tolerance * scale, equal_nan=True)
 
 
 def _divided(batch: Batch, parts: int) -> Batch:
